@@ -1,0 +1,1 @@
+"""Parley's rules and infrastructure. Nothing in here knows GraphQL; `schema/` does."""

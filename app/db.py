@@ -1,0 +1,228 @@
+"""Connections, snapshots and units of work.
+
+Reads: one `Reader` is one read-only REPEATABLE READ snapshot, opened by its first statement. All of a GraphQL query
+reads through one of them, so the answer is consistent in itself and a cursor in it is never ahead of the rest. The
+statements of concurrent resolvers queue on a lock: two statements gathered on one fresh asyncpg connection fail
+("provisioning a new connection; concurrent operations are not permitted"), so nothing but the lock's holder ever
+touches it.
+
+Writes: `Database.write(unit)` runs one unit of work in one transaction and starts it over where PostgreSQL or the event
+log says so.
+
+There are no ORM sessions. `select(Message)` on a plain connection gives rows that have the columns of `Message` as
+attributes, at a third of the client cost of hydrated objects; `rows` and `first` type them as the model that they
+look like.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast, overload
+
+from sqlalchemy import ColumnElement, Row, bindparam, func, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.selectable import TextualSelect, TypedReturnsRows
+from typing_extensions import TypeVarTuple
+
+from app.errors import Unavailable
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# Deadlock, serialization failure: nothing was written, another try may pass.
+RETRIED_SQLSTATES = frozenset({"40P01", "40001"})
+MAX_TRIES = 12
+SERVER_SETTINGS = {
+    "application_name": "parley",
+    "statement_timeout": "10000",
+    "lock_timeout": "8000",
+    "idle_in_transaction_session_timeout": "30000",
+    "jit": "off",  # statements here take milliseconds; compiling one takes longer
+    "timezone": "UTC",
+}
+
+
+class Stale(Exception):
+    """What the unit of work was allowed to do has changed while it ran. Starting it over decides anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a stream stands: `seq` of its newest event, in the numbering `epoch`."""
+
+    epoch: int
+    seq: int
+
+
+class Statements:
+    """What a reader and a writer have in common: running statements on one connection."""
+
+    async def _execute(self, statement: Any, parameters: Any = None) -> Any:
+        raise NotImplementedError
+
+    async def rows(self, statement: TypedReturnsRows[T], parameters: Mapping[str, Any] | None = None) -> Sequence[T]:
+        """All rows of a select of one model (as rows with its columns), or of one column (as plain values)."""
+        result = await self._execute(statement, parameters)
+        if len(result.keys()) == 1:
+            return cast("Sequence[T]", result.scalars().all())
+        return cast("Sequence[T]", result.all())
+
+    async def first(self, statement: TypedReturnsRows[T], parameters: Mapping[str, Any] | None = None) -> T | None:
+        """The first row, likewise, or None."""
+        found = await self.rows(statement, parameters)
+        return found[0] if found else None
+
+    @overload
+    async def tuples(
+        self, statement: TypedReturnsRows[*Ts], parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[*Ts]]: ...
+
+    @overload
+    async def tuples(self, statement: TextualSelect, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]: ...
+
+    async def tuples(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        """All rows of a select of several columns."""
+        return cast("Sequence[Any]", (await self._execute(statement, parameters)).all())
+
+
+class Reader(Statements):
+    """One snapshot.
+
+    Close it when the answer is complete; a closed reader opens a newer snapshot when it is used again.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._lock = asyncio.Lock()
+        self._connection: AsyncConnection | None = None
+
+    async def _execute(self, statement: Any, parameters: Any = None) -> Any:
+        async with self._lock:
+            if self._connection is None:
+                self._connection = await self._engine.connect()
+            return await self._connection.execute(statement, parameters)
+
+    async def close(self) -> None:
+        async with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                # Shielded: a request that is cancelled here must still give its connection back.
+                await asyncio.shield(connection.close())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Write(Statements):
+    """One transaction. `at_end` registers what must be its last statements; `positions` is what they report."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._endings: list[Callable[[], Awaitable[None]]] = []
+        self.positions: dict[str, Position] = {}
+        self.attached: dict[type, object] = {}  # what a layer above keeps with this transaction, by its type
+
+    async def _execute(self, statement: Any, parameters: Any = None) -> Any:
+        return await self._connection.execute(statement, parameters)
+
+    async def run(self, statement: Any, parameters: Any = None) -> int:
+        """Run a statement that returns no rows. The number of rows it touched."""
+        return cast("int", (await self._execute(statement, parameters)).rowcount)
+
+    def at_end(self, ending: Callable[[], Awaitable[None]]) -> None:
+        self._endings.append(ending)
+
+    async def finish(self) -> None:
+        for ending in self._endings:
+            await ending()
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[T]):
+    """What a committed unit of work returned, and where the streams that it appended to stand now."""
+
+    value: T
+    positions: Mapping[str, Position]
+
+
+class Database:
+    """The pool. `url` is in SQLAlchemy's asyncpg form."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self._engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            # After a restart of PostgreSQL half of the pooled connections failed their next statement without it
+            # (realtime.md B.5).
+            pool_pre_ping=True,
+            connect_args={"server_settings": SERVER_SETTINGS, "timeout": 5},
+        )
+        self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        return self._engine
+
+    def read(self) -> Reader:
+        return Reader(self._snapshots)
+
+    async def write(self, unit: Callable[[Write], Awaitable[T]]) -> Written[T]:
+        """Run `unit` in a transaction and commit. It may run several times, so its only effects are its statements."""
+        for attempt in range(1, MAX_TRIES + 1):
+            try:
+                async with self._engine.begin() as connection:
+                    write = Write(connection)
+                    value = await unit(write)
+                    await write.finish()
+                return Written(value, write.positions)
+            except Stale:
+                if attempt == MAX_TRIES:
+                    raise Unavailable("Too many changes at the same time. Try again.") from None
+            except DBAPIError as error:
+                if attempt == MAX_TRIES or sqlstate(error) not in RETRIED_SQLSTATES:
+                    raise
+            # Spread the competitors, or they meet again.
+            await asyncio.sleep(random.uniform(0, 0.004 * attempt))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable")
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless the database answers."""
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (OSError, DBAPIError, TimeoutError) as error:
+            raise Unavailable from error
+
+    async def dispose(self) -> None:
+        with suppress(OSError):
+            await self._engine.dispose()
+
+
+def among(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether the column has one of these values, as `column = ANY(array)`.
+
+    One text, and so one prepared statement, whatever the number of values; IN has one per number.
+    """
+    return cast("ColumnElement[bool]", column == func.any(bindparam(None, list(values), type_=ARRAY(column.type))))
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """PostgreSQL's five-character code of a failed statement."""
+    return getattr(error.orig, "sqlstate", None)
+
+
+def violated(error: DBAPIError) -> str | None:
+    """The name of the constraint or unique index that a statement ran into, or None."""
+    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)

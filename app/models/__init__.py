@@ -1,0 +1,25 @@
+"""All tables, one file per noun.
+
+Statements are built from these classes; rows are read without ORM sessions (see `app.db`).
+"""
+
+from app.models.channels import Channel, ChannelRole, Membership
+from app.models.declarative import Base
+from app.models.messages import Message
+from app.models.reactions import MessageReaction, Reaction, ReactionKind
+from app.models.streams import StreamEvent, StreamHead
+from app.models.users import User
+
+__all__ = [
+    "Base",
+    "Channel",
+    "ChannelRole",
+    "Membership",
+    "Message",
+    "MessageReaction",
+    "Reaction",
+    "ReactionKind",
+    "StreamEvent",
+    "StreamHead",
+    "User",
+]
