@@ -1,0 +1,71 @@
+"""Client keys: a retry with the same key gets the first result and writes nothing.
+
+The unique index decides, not a look beforehand: fifty parallel retries all try, one wins, the others find it.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import orjson
+from sqlalchemy.exc import IntegrityError
+
+from app.db import Database, Statements, Write, Written
+from app.errors import AppError, Conflict, ErrorCode, RequestError
+from app.text import clean_line
+
+MAX_KEY_LENGTH = 128
+
+
+class Keyed(Protocol):
+    """A row that remembers the input that made it."""
+
+    @property
+    def client_digest(self) -> bytes | None: ...
+
+
+K = TypeVar("K", bound=Keyed)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """The key that a client chose, and a digest of the input that came with it."""
+
+    key: str | None
+    digest: bytes | None
+
+
+def client_key(key: str | None, *facts: Any) -> ClientKey:
+    """`facts` is the whole input, in JSON terms; another input under the same key is refused."""
+    if key is None:
+        return ClientKey(None, None)
+    cleaned = clean_line(key, ["clientKey"], maximum=MAX_KEY_LENGTH)
+    return ClientKey(cleaned, hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).digest()[:16])
+
+
+async def once(
+    database: Database,
+    key: ClientKey,
+    unit: Callable[[Write], Awaitable[K]],
+    find: Callable[[Statements], Awaitable[K | None]],
+) -> tuple[Written[K], bool]:
+    """Run `unit`, or find what an earlier run under this key made. The second value says which: True for found."""
+    try:
+        return await database.write(unit), False
+    except (AppError, IntegrityError) as error:
+        # Also after a refusal: the first try may have succeeded before the channel was archived, the parent
+        # answered, ...
+        if key.key is None or isinstance(error, RequestError):
+            raise
+        async with database.read() as reader:
+            found = await find(reader)
+        if found is None:
+            raise
+        if found.client_digest != key.digest:
+            raise Conflict(
+                ErrorCode.KEY_REUSED,
+                "This client key was used with other input. Choose a new key.",
+                field=["clientKey"],
+            ) from error
+        return Written(found, {}), True

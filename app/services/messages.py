@@ -1,0 +1,294 @@
+"""Messages: posting, answering, editing, deleting, reading."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, delete, func, select, text, update
+
+from app.db import Database, Position, Stale, Statements, Write, Written, among
+from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
+from app.events.log import EventType, channel_stream, emit
+from app.models import Channel, Message, MessageReaction, StreamHead
+from app.pages import Page, Slice, slices, window
+from app.permissions import Permission, decide
+from app.services.access import Actor, access_channel, access_message, visible_to
+from app.services.idempotency import ClientKey, once
+from app.text import clean_text
+
+# Counter, message and event in one statement: the stream's counter row is locked from here to the commit only.
+# Without a row the rights have changed since they were checked.
+POST = text("""
+WITH head AS (
+    UPDATE stream_heads SET head_seq = head_seq + 1
+    WHERE stream_id = :stream AND rights_revision = :revision
+    RETURNING head_seq, epoch
+), posted AS (
+    INSERT INTO messages (channel_id, seq, author_id, content, parent_id, chain_id, chain_pos, client_key,
+    client_digest) SELECT :channel_id, head_seq, :author_id, :content, CAST(:parent_id AS bigint), CAST(:chain_id AS
+    bigint), :chain_pos, CAST(:client_key AS text), CAST(:client_digest AS bytea) FROM head RETURNING *
+), logged AS (
+    INSERT INTO stream_events (stream_id, seq, type, actor_id, at, payload)
+    SELECT :stream, seq, 'MESSAGE_CREATED', author_id, created_at, jsonb_build_object('message', id) FROM posted
+)
+SELECT posted.*, head.epoch FROM posted, head
+""").columns(*Message.__table__.columns, StreamHead.epoch)
+
+
+class ReplyExists(Conflict):
+    """Somebody has answered this message already; `reply_id` is that answer."""
+
+    def __init__(self, reply_id: int) -> None:
+        super().__init__(
+            ErrorCode.REPLY_EXISTS, "This message has a reply already. Answer that one.", field=["parentId"]
+        )
+        self.reply_id = reply_id
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that may be posted: checked content, and the rights under which that was decided."""
+
+    channel_id: int
+    rights_revision: int
+    content: str
+    key: ClientKey
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a reply chain a message goes. The default: at the top of its own."""
+
+    parent_id: int | None = None
+    chain_id: int | None = None
+    chain_pos: int = 0
+
+
+def clean_content(content: str, maximum: int) -> str:
+    if len(content) > maximum:
+        raise Invalid(
+            f"A message has at most {maximum} characters, not {len(content)}.",
+            code=ErrorCode.MESSAGE_TOO_LONG,
+            field=["content"],
+        )
+    cleaned = clean_text(content, ["content"], maximum=maximum)
+    if not cleaned.strip():
+        raise Invalid("Write something.", field=["content"])
+    return cleaned
+
+
+async def post(write: Write, actor: Actor, draft: Draft, place: Place) -> Message:
+    stream = channel_stream(draft.channel_id)
+    posted: Sequence[Any] = await write.tuples(
+        POST,
+        {
+            "stream": stream,
+            "revision": draft.rights_revision,
+            "channel_id": draft.channel_id,
+            "author_id": actor.id,
+            "content": draft.content,
+            "parent_id": place.parent_id,
+            "chain_id": place.chain_id,
+            "chain_pos": place.chain_pos,
+            "client_key": draft.key.key,
+            "client_digest": draft.key.digest,
+        },
+    )
+    if not posted:
+        raise Stale
+    message: Message = posted[0]
+    write.positions[stream] = Position(posted[0].epoch, message.seq)
+    return message
+
+
+async def keyed_message(session: Statements, actor: Actor, key: ClientKey) -> Message | None:
+    statement = select(Message).join(Channel, Channel.id == Message.channel_id).where(visible_to(actor))
+    return await session.first(statement.where(Message.author_id == actor.id, Message.client_key == key.key))
+
+
+async def send_message(
+    database: Database, actor: Actor, channel_id: int | None, *, content: str, key: ClientKey, max_length: int
+) -> tuple[Written[Message], bool]:
+    """The second value is True for a retry of an earlier call."""
+    cleaned = clean_content(content, max_length)
+
+    async def unit(write: Write) -> Message:
+        access = await access_channel(write, actor, channel_id, Permission.MESSAGE_POST)
+        return await post(write, actor, Draft(access.channel.id, access.rights_revision, cleaned, key), Place())
+
+    return await once(database, key, unit, lambda session: keyed_message(session, actor, key))
+
+
+async def reply_to_message(
+    database: Database,
+    actor: Actor,
+    parent_id: int | None,
+    *,
+    content: str,
+    to_tail: bool,
+    key: ClientKey,
+    max_length: int,
+) -> tuple[Written[Message], bool]:
+    """Answer a message. If it has an answer: ReplyExists, or with `to_tail` go to the end of its chain."""
+    cleaned = clean_content(content, max_length)
+
+    async def unit(write: Write) -> Message:
+        place, channel_id, revision = await access_place(write, actor, parent_id, to_tail=to_tail)
+        return await post(write, actor, Draft(channel_id, revision, cleaned, key), place)
+
+    return await once(database, key, unit, lambda session: keyed_message(session, actor, key))
+
+
+async def access_place(write: Write, actor: Actor, parent_id: int | None, *, to_tail: bool) -> tuple[Place, int, int]:
+    """The place of an answer, its channel, and the revision of the rights.
+
+    All who answer in one chain take turns from here on.
+    """
+    root_id = await write.first(select(func.coalesce(Message.chain_id, Message.id)).where(Message.id == parent_id))
+    if root_id is not None:
+        # The top of the chain before any message in it: one order of locking for everybody.
+        await write.rows(select(Message.id).where(Message.id == root_id).with_for_update(key_share=True))
+    access = await access_message(write, actor, parent_id, Permission.MESSAGE_POST, field="parentId")
+    parent = access.message
+    if parent.deleted_at is not None:
+        raise Conflict(ErrorCode.PARENT_DELETED, "The message that you answer was deleted.", field=["parentId"])
+    last = parent
+    reply_id = await write.first(select(Message.id).where(Message.parent_id == parent.id))
+    if reply_id is not None:
+        if not to_tail:
+            raise ReplyExists(reply_id)
+        tail = select(Message).where(Message.chain_id == root_id).order_by(Message.chain_pos.desc()).limit(1)
+        last = await write.first(tail) or parent
+    place = Place(parent_id=last.id, chain_id=root_id, chain_pos=last.chain_pos + 1)
+    return place, parent.channel_id, access.rights_revision
+
+
+async def edit_message(
+    write: Write, actor: Actor, message_id: int | None, *, content: str, expected_revision: int | None, max_length: int
+) -> Message:
+    """Authors only. `expected_revision` refuses an edit that was begun on an older text."""
+    cleaned = clean_content(content, max_length)
+    access = await access_message(write, actor, message_id, Permission.CHANNEL_READ)
+    message = access.message
+    if message.author_id != actor.id:
+        raise Forbidden("Only its author can edit a message.", field=["messageId"])
+    denial = decide(Permission.MESSAGE_POST, access.standing)
+    if denial is not None:
+        raise denial
+    if message.deleted_at is not None:
+        raise Conflict(ErrorCode.MESSAGE_DELETED, "The message was deleted.", field=["messageId"])
+    if expected_revision is not None and expected_revision != message.revision:
+        raise Conflict(
+            ErrorCode.EDIT_CONFLICT,
+            f"The message is at revision {message.revision} by now. Look at it, then edit again.",
+            field=["expectedRevision"],
+        )
+    if cleaned == message.content:
+        return message
+    values = {"content": cleaned, "updated_at": func.clock_timestamp(), "revision": Message.revision + 1}
+    return await change_message(write, actor, message, values, EventType.MESSAGE_UPDATED)
+
+
+async def delete_message(write: Write, actor: Actor, message_id: int | None) -> Message:
+    """Its author, or a moderator. What remains is a tombstone; deleting again is no error."""
+    access = await access_message(write, actor, message_id, Permission.CHANNEL_READ)
+    message = access.message
+    own = message.author_id == actor.id and access.standing.role is not None
+    denial = None if own else decide(Permission.MESSAGE_DELETE_ANY, access.standing)
+    if denial is not None:
+        raise denial
+    if message.deleted_at is not None:
+        return message
+    await write.run(delete(MessageReaction).where(MessageReaction.message_id == message.id))
+    values = {"content": None, "deleted_at": func.clock_timestamp()}
+    return await change_message(write, actor, message, values, EventType.MESSAGE_DELETED)
+
+
+async def change_message(
+    write: Write, actor: Actor, message: Message, values: dict[str, Any], event: EventType
+) -> Message:
+    changed = await write.first(update(Message).where(Message.id == message.id).values(**values).returning(Message))
+    if changed is None:
+        raise NotFound("message", field=["messageId"])
+    emit(write, channel_stream(message.channel_id), event, actor.id, {"message": message.id})
+    return changed
+
+
+async def messages_by_id(session: Statements, actor: Actor, message_ids: Sequence[int | None]) -> dict[int, Message]:
+    """Those of these messages that the actor may see."""
+    wanted = {message_id for message_id in message_ids if message_id is not None}
+    if not wanted:
+        return {}
+    statement = select(Message).join(Channel, Channel.id == Message.channel_id)
+    found = await session.rows(statement.where(among(Message.id, wanted), visible_to(actor)))
+    return {message.id: message for message in found}
+
+
+async def replies(session: Statements, message_ids: Sequence[int]) -> dict[int, Message]:
+    """The direct reply to each of these messages, by the id of the message answered.
+
+    A reply is seen by whoever sees its parent.
+    """
+    found = await session.rows(select(Message).where(among(Message.parent_id, set(message_ids))))
+    return {message.parent_id: message for message in found if message.parent_id is not None}
+
+
+async def messages_pages(
+    session: Statements, channel_ids: Sequence[int], page: Page, *, around: int | None = None
+) -> dict[int, Slice[Message]]:
+    """A page of the timeline of each channel, oldest first.
+
+    With `around`, the page that has this message in its middle.
+    """
+
+    async def pages(part: Page) -> dict[int, Slice[Message]]:
+        def build(parent: Any) -> Select[*tuple[Any, ...]]:
+            return window(select(Message).where(Message.channel_id == parent.id), [Message.seq], part)
+
+        return await slices(session, {"id": channel_ids}, build, part, key=lambda row: (row.seq,))
+
+    if around is None:
+        return await pages(page)
+    anchor = await session.tuples(select(Message.channel_id, Message.seq).where(Message.id == around))
+    if not anchor or anchor[0].channel_id not in channel_ids:
+        return {}
+    channel_id, seq = anchor[0]
+    channel_ids = [channel_id]
+    newer = page.size // 2
+    before = (await pages(Page(size=page.size - newer, before=(seq + 1,), from_end=True)))[channel_id]
+    after = (await pages(Page(size=newer, after=(seq,))))[channel_id]
+    return {
+        channel_id: Slice([*before.rows, *after.rows], [*before.keys, *after.keys], after.has_next, before.has_previous)
+    }
+
+
+async def chain_pages(session: Statements, messages: Sequence[Message], page: Page) -> dict[int, Slice[Message]]:
+    """A page of what lies below each of these messages in its reply chain."""
+
+    def build(parent: Any) -> Select[*tuple[Any, ...]]:
+        below = select(Message).where(Message.chain_id == parent.root, Message.chain_pos > parent.pos)
+        return window(below, [Message.chain_pos], page)
+
+    return await slices(session, chain_places(messages), build, page, key=lambda row: (row.chain_pos,))
+
+
+def chain_places(messages: Sequence[Message]) -> dict[str, list[int]]:
+    return {
+        "id": [message.id for message in messages],
+        "root": [message.chain_id or message.id for message in messages],
+        "pos": [message.chain_pos for message in messages],
+    }
+
+
+async def chain_lengths(session: Statements, messages: Sequence[Message]) -> dict[int, int]:
+    """How many messages lie below each of these in its chain."""
+
+    def build(parent: Any) -> Select[*tuple[Any, ...]]:
+        tail = select(Message.chain_pos).where(Message.chain_id == parent.root)
+        return tail.order_by(Message.chain_pos.desc()).limit(1)
+
+    found = await slices(session, chain_places(messages), build, Page(size=1), key=lambda row: (row.chain_pos,))
+    return {
+        message.id: max(0, found[message.id].rows[0].chain_pos - message.chain_pos) if found[message.id].rows else 0
+        for message in messages
+    }

@@ -1,0 +1,130 @@
+"""People: provisioning from a token, profiles, lists."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from app.auth import Authenticator, Claims
+from app.db import Database, Statements, Write, among
+from app.errors import ErrorCode, Forbidden, Invalid, NotFound
+from app.events.log import WORKSPACE, EventType, emit, user_stream
+from app.models import StreamHead, User
+from app.pages import Page, Slice, cut, window
+from app.services.access import Actor, access_users
+from app.text import clean_line, clean_text, clean_url
+
+MAX_NAME_LENGTH = 80
+MAX_BIO_LENGTH = 1000
+MAX_EMAIL_LENGTH = 320  # RFC 3696, section 3
+ADMIN_CLAIM = "workspace:admin"
+
+
+async def find_user(session: Statements, claims: Claims) -> User | None:
+    """The user of this token, if they have been here before."""
+    return await session.first(select(User).where(User.auth0_id == claims.subject))
+
+
+async def provision_user(database: Database, authenticator: Authenticator, claims: Claims) -> User:
+    """Make the user of a token seen for the first time. Two first requests at the same time make one user."""
+    profile = await authenticator.profile(claims)  # may ask the issuer: never inside a transaction
+    name = first_clean(profile.name, profile.email, f"User {claims.subject[-6:]}")
+    picture = None
+    if profile.picture is not None:
+        try:
+            picture = clean_url(profile.picture, ["picture"])
+        except Invalid:
+            picture = None
+    email = profile.email if profile.email and len(profile.email) <= MAX_EMAIL_LENGTH else None
+
+    async def unit(write: Write) -> User:
+        made = await insert_user(write, auth0_id=claims.subject, email=email, name=name, picture=picture)
+        if made is None and email is not None:
+            # Somebody else has this address (the same person under another login, as a rule): they come without it.
+            made = await insert_user(write, auth0_id=claims.subject, email=None, name=name, picture=picture)
+        found = made or await find_user(write, claims)
+        if found is None:
+            raise NotFound("user")
+        return found
+
+    return (await database.write(unit)).value
+
+
+async def insert_user(write: Write, *, auth0_id: str, email: str | None, name: str, picture: str | None) -> User | None:
+    """The new user; None if the subject or the address is taken."""
+    values = {"auth0_id": auth0_id, "email": email, "name": name, "picture": picture}
+    made = await write.first(upsert(User).values(**values).on_conflict_do_nothing().returning(User))
+    if made is not None:
+        await write.run(insert(StreamHead).values(stream_id=user_stream(made.id)))
+    return made
+
+
+def first_clean(*names: str | None) -> str:
+    """The first of these that is fit for a name."""
+    for name in names:
+        kept = "".join(char for char in name or "" if char.isprintable()).strip()[:MAX_NAME_LENGTH]
+        if kept:
+            return kept
+    return "Somebody"
+
+
+async def update_profile(write: Write, actor: Actor, *, changes: Mapping[str, str | None]) -> User:
+    """`changes` holds what the caller wants changed out of name, picture and bio; null clears the latter two."""
+    values: dict[str, Any] = {}
+    if "name" in changes:
+        values["name"] = clean_line(changes["name"] or "", ["name"], maximum=MAX_NAME_LENGTH)
+    if "picture" in changes:
+        picture = changes["picture"]
+        values["picture"] = clean_url(picture, ["picture"]) if picture is not None else None
+    if "bio" in changes:
+        bio = changes["bio"]
+        values["bio"] = clean_text(bio, ["bio"], maximum=MAX_BIO_LENGTH) if bio is not None else None
+    return await change_user(write, actor, actor.id, values)
+
+
+async def set_user_active(write: Write, actor: Actor, user_id: int | None, *, active: bool) -> User:
+    if not actor.is_workspace_admin:
+        raise Forbidden("Only a workspace admin may do this.")
+    await access_users(write, [user_id], field="userId")
+    if user_id == actor.id and not active:
+        raise Forbidden("You cannot deactivate yourself. Ask another workspace admin.", field=["userId"])
+    return await change_user(write, actor, user_id, {"is_active": active})
+
+
+async def change_user(write: Write, actor: Actor, user_id: int | None, values: Mapping[str, Any]) -> User:
+    before = await write.first(select(User).where(User.id == user_id).with_for_update(key_share=True))
+    if before is None:
+        raise NotFound("user", field=["userId"])
+    changed = {name: value for name, value in values.items() if getattr(before, name) != value}
+    if not changed:
+        return before
+    after = await write.first(update(User).where(User.id == user_id).values(**changed).returning(User))
+    if after is None:
+        raise NotFound("user", field=["userId"])
+    emit(write, WORKSPACE, EventType.USER_UPDATED, actor.id, {"user": after.id, "changed": sorted(changed)})
+    return after
+
+
+async def users_by_id(session: Statements, user_ids: Sequence[int | None]) -> dict[int, User]:
+    wanted = {user_id for user_id in user_ids if user_id is not None}
+    if not wanted:
+        return {}
+    return {user.id: user for user in await session.rows(select(User).where(among(User.id, wanted)))}
+
+
+async def users_page(session: Statements, page: Page, *, name_contains: str | None = None) -> Slice[User]:
+    """Everybody, by name."""
+    by_name = func.lower(User.name)
+    statement = window(select(User, by_name.label("sort_name")), [by_name, User.id], page)
+    if name_contains:
+        statement = statement.where(by_name.contains(name_contains.lower(), autoescape=True))
+    rows: Sequence[Any] = await session.tuples(statement)
+    return cut(rows, [(row.sort_name, row.id) for row in rows], page)
+
+
+def usable(users: Mapping[int, User], *, field: str) -> None:
+    """Raise if one of them is deactivated: they could not come."""
+    for user in users.values():
+        if not user.is_active:
+            raise Forbidden(f"{user.name} is deactivated.", code=ErrorCode.USER_INACTIVE, field=[field])
