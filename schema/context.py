@@ -1,0 +1,108 @@
+"""What an operation's resolvers share: who asks, one snapshot to read from, and the loaders of this operation."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from app.auth import Authenticator, Claims
+from app.db import Database, Position, Reader, Write
+from app.errors import Unauthenticated, UserInactive
+from app.events import cursor
+from app.events.log import user_stream
+from app.limits import JoinCodeGuard
+from app.models import User
+from app.services.access import Actor
+from app.services.users import ADMIN_CLAIM, find_user, provision_user
+from app.settings import Settings
+from schema.scalars import EventCursor
+
+Batch: TypeAlias = Callable[[Sequence[Any], Any, Any], Awaitable[Sequence[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One per process."""
+
+    settings: Settings
+    database: Database
+    authenticator: Authenticator
+    join_codes: JoinCodeGuard = field(default_factory=JoinCodeGuard)
+
+
+class Context:
+    """One per operation. `claims` is None for a request without a token."""
+
+    def __init__(self, services: Services, claims: Claims | None, client_address: str | None) -> None:
+        self.services = services
+        self.claims = claims
+        self.client_address = client_address
+        self.reader: Reader = services.database.read()
+        self._user: User | None = None
+        self._user_lock = asyncio.Lock()
+        self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.reader.close()
+
+    async def user(self) -> User:
+        """The user who asks; made on their first request."""
+        if self.claims is None:
+            raise Unauthenticated
+        # Sibling root fields ask at the same time: one looks, the others wait.
+        async with self._user_lock:
+            if self._user is None:
+                found = await find_user(self.reader, self.claims)
+                if found is None:
+                    found = await provision_user(self.services.database, self.services.authenticator, self.claims)
+                    await self.reader.close()  # its snapshot is older than the user
+                if not found.is_active:
+                    raise UserInactive
+                self._user = found
+        return self._user
+
+    async def actor(self) -> Actor:
+        user = await self.user()
+        is_admin = self.claims is not None and ADMIN_CLAIM in self.claims.permissions
+        return Actor(user.id, is_workspace_admin=is_admin)
+
+    async def write(self, unit: Callable[[Write, Actor], Awaitable[Any]]) -> tuple[Any, EventCursor | None]:
+        """Run one unit of work for the user who asks: what it returned, and the cursor of its events."""
+        actor = await self.actor()
+        written = await self.services.database.write(lambda write: unit(write, actor))
+        return written.value, event_cursor(actor, written.positions)
+
+    async def renew(self) -> None:
+        """Read anew from here on: before a mutation, so that its payload shows what it wrote."""
+        await self.reader.close()
+        self._loaders.clear()
+
+    def load(self, batch: Batch, parent: Any, arguments: Any, info: Any) -> Awaitable[Any]:
+        """The value of a batch function for one parent, fetched together with those of its siblings."""
+        loader = self._loaders.get((batch, arguments))
+        if loader is None:
+
+            async def load_all(parents: list[Any]) -> Sequence[Any]:
+                return await batch(parents, arguments, info)
+
+            # Without the cache: the same row under two parents is two keys, and rows are no good dictionary keys.
+            loader = self._loaders[batch, arguments] = DataLoader(load_all, cache=False)
+        return loader.load(parent)
+
+
+def event_cursor(actor: Actor, positions: Mapping[str, Position]) -> EventCursor | None:
+    """The cursor of what was written, without the private streams of other people; None if nothing was."""
+    shown = {stream: at for stream, at in positions.items() if stream[0] != "u" or stream == user_stream(actor.id)}
+    return EventCursor(cursor.encode(shown)) if shown else None
+
+
+Info: TypeAlias = strawberry.Info[Context, None]

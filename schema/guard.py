@@ -1,0 +1,144 @@
+"""The schema as it is served: documents are limited before they cost anything, errors leave with codes."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from copy import copy
+from typing import Any, Self, cast
+
+import strawberry
+from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode, validate
+from graphql.validation.validate import ValidationAbortedError
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+from strawberry.types.execution import ExecutionContext
+
+from schema.errors import TopLevelCode, coded, settle_errors
+from schema.limits import MAX_LENGTH, MAX_TOKENS, check_cost, check_shape
+
+# Validation of a usual document takes milliseconds, so what was found valid is remembered. 256 syntax trees of 2,000
+# tokens are 180 MB (measured: 0.7 MB each), the most that hostile clients can fill it with; real clients send 5 KB.
+REMEMBERED_DOCUMENTS = 256
+REMEMBERED_LENGTH = 16_384
+# How the library words that the budget of schema/limits/shape.py is spent; at 100 errors it says another thing.
+ABORTED = "Validation aborted."
+COMPARISON_TOO_LONG = "Too many fields of the same name to compare. Ask for each once, in fewer fragments."
+
+
+class ParleySchema(strawberry.Schema):
+    """A Strawberry schema with this server's limits and error codes, on every transport."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.introspection = True
+        self.documents = ValidDocuments()
+
+    def without_introspection(self) -> Self:
+        """The same schema for clients that may not explore it: no __schema, no __type, no "Did you mean"."""
+        other = copy(self)
+        other.introspection = False
+        other.documents = ValidDocuments()
+        return other
+
+    def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:  # noqa: FBT001, FBT002 - Strawberry's
+        return [Guard(self), *super().get_extensions(sync)]
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Strawberry would log each of them, users' mistakes too, with the text of the document."""
+        operation = execution_context.operation_name if execution_context is not None else None
+        settle_errors(errors, operation=operation, suggestions=self.introspection)
+
+
+class ValidDocuments:
+    """The documents last used that passed validation, by their text. Whether they cost too much is not part of that."""
+
+    def __init__(self) -> None:
+        self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
+
+    def get(self, text: str) -> DocumentNode | None:
+        document = self._documents.get(text)
+        if document is not None:
+            self._documents.move_to_end(text)
+        return document
+
+    def add(self, text: str, document: DocumentNode) -> None:
+        if len(text) > REMEMBERED_LENGTH:
+            return
+        self._documents[text] = document
+        if len(self._documents) > REMEMBERED_DOCUMENTS:
+            self._documents.popitem(last=False)
+
+
+class Guard(SchemaExtension):
+    """One per operation: parser limits, the limits of the document's shape, validation, cost."""
+
+    def __init__(self, schema: ParleySchema) -> None:
+        super().__init__()
+        self._schema = schema
+        self._core = schema._schema  # noqa: SLF001 - graphql-core's schema has no public name
+        self._is_known = False
+
+    def on_operation(self) -> Iterator[None]:
+        options = cast("dict[str, int]", self.execution_context.parse_options)
+        options.update(max_tokens=MAX_TOKENS, max_source_length=MAX_LENGTH)
+        yield
+
+    def on_parse(self) -> Iterator[None]:
+        known = self._schema.documents.get(self.execution_context.query or "")
+        if known is not None:
+            self.execution_context.graphql_document = known
+            self._is_known = True
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        # A list, be it empty, tells Strawberry that validation is done.
+        self.execution_context.pre_execution_errors = self._refuse()
+        yield
+
+    def _refuse(self) -> list[GraphQLError]:
+        context = self.execution_context
+        document = context.graphql_document
+        assert document is not None  # noqa: S101 - on_validate runs after parsing
+        if not self._is_known:
+            errors = check_shape(document) or self._validate(document)
+            if errors:
+                return errors
+            self._schema.documents.add(context.query or "", document)
+        operation = _operation(document, context._provided_operation_name)  # noqa: SLF001 - its public name invents one
+        if isinstance(operation, GraphQLError):
+            return [operation]
+        return check_cost(self._core, document, operation, context.variables or {})
+
+    def _validate(self, document: DocumentNode) -> list[GraphQLError]:
+        """Settled errors. The rules of Strawberry's own assume a document that is valid otherwise."""
+        rules: list[Any] = [*self.execution_context.validation_rules]
+        if not self._schema.introspection:
+            rules.append(NoSchemaIntrospectionCustomRule)
+        for each in (rules, [MaybeNullValidationRule, OneOfInputValidationRule]):
+            errors = validate(self._core, document, each, hide_suggestions=not self._schema.introspection)
+            if any(isinstance(error, ValidationAbortedError) and error.message == ABORTED for error in errors):
+                return [coded(COMPARISON_TOO_LONG, TopLevelCode.QUERY_TOO_COSTLY)]
+            for error in errors:
+                error.extensions = {"code": _code(error).value}
+            if errors:
+                return errors
+        return []
+
+
+def _code(error: GraphQLError) -> TopLevelCode:
+    is_limit = error.message == "Maximum introspection depth exceeded"
+    return TopLevelCode.QUERY_TOO_COSTLY if is_limit else TopLevelCode.VALIDATION_FAILED
+
+
+def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode | GraphQLError:
+    """The operation to execute. Without a name Strawberry takes the first, where the specification wants an error."""
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if name is None:
+        if len(operations) == 1:
+            return operations[0]
+        message = f"The document has {len(operations)} operations. Say in 'operationName' which one to run."
+        return coded(message, TopLevelCode.BAD_REQUEST)
+    for node in operations:
+        if node.name is not None and node.name.value == name:
+            return node
+    return coded(f"The document has no operation '{name}'.", TopLevelCode.BAD_REQUEST)

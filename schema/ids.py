@@ -1,0 +1,33 @@
+"""Global ids (Relay's object identification): opaque to clients, and each says what it is an id of."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+
+# One spelling per number, and none that PostgreSQL's bigint cannot hold.
+NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+
+
+def encode(typename: str, *key: int) -> str:
+    return urlsafe_b64encode(":".join((typename, *map(str, key))).encode()).decode().rstrip("=")
+
+
+def decode(global_id: str) -> tuple[str, tuple[int, ...]] | None:
+    """The type's name and the key inside, or None for anything that `encode` did not make."""
+    try:
+        typename, *key = urlsafe_b64decode(global_id + "=" * (-len(global_id) % 4)).decode("ascii").split(":")
+    except ValueError:
+        return None
+    if not key or not all(NUMBER.fullmatch(part) for part in key):
+        return None
+    return typename, tuple(map(int, key))
+
+
+def key_of(global_id: str, typename: str) -> int | None:
+    """The key in an id of this type. None for any other: an id of another type is an id of nothing here."""
+    found = decode(global_id)
+    return found[1][0] if found is not None and found[0] == typename and len(found[1]) == 1 else None
+
+
+def keys_of(global_ids: Sequence[str], typename: str) -> list[int | None]:
+    return [key_of(global_id, typename) for global_id in global_ids]

@@ -1,0 +1,127 @@
+"""GraphQL over HTTP, after the specification of that name. docs/http.md lists what is decided here, and why.
+
+An endpoint of our own rather than Strawberry's view: that answers any request whose Accept lists text/event-stream by
+an event stream (urql lists it on every query), knows neither the specification's media type nor its statuses, and lets
+malformed bodies raise (realtime.md, B.3 and B.6).
+"""
+
+import re
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.execution import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from app.auth import Claims
+from app.errors import AppError, Unauthenticated
+from schema.context import Context, Services
+from schema.errors import TopLevelCode, coded, settle_exception
+from schema.guard import ParleySchema
+from schema.transport.accept import JSON, choose, prefers_html
+from schema.transport.graphiql import graphiql_page
+from schema.transport.refusal import Refused
+from schema.transport.request import BODY_SECONDS, GraphQLRequest, check_content, read_body, read_query_string
+from schema.transport.response import COMMON_HEADERS, respond_errors, respond_result
+
+METHODS = "GET, HEAD, POST, OPTIONS"
+# RFC 6750, section 2.1. The scheme's name is case-insensitive, the token's characters are these.
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
+_ALLOWED = {"POST": (OperationType.QUERY, OperationType.MUTATION), "GET": (OperationType.QUERY,)}
+
+
+class GraphQLEndpoint:
+    """The ASGI application at /graphql. It finds its services in `app.state.services`."""
+
+    def __init__(
+        self,
+        schema: ParleySchema,
+        *,
+        introspection: bool = True,
+        graphiql: bool = True,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self._body_seconds = body_seconds
+        self._schema = schema if introspection else schema.without_introspection()
+        self._page = graphiql_page() if graphiql else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": METHODS})
+        # Several Accept headers mean the same as one list.
+        accept = ", ".join(request.headers.getlist("accept"))
+        media_type = choose(accept)
+        try:
+            if request.method in {"GET", "HEAD"} and prefers_html(accept) and "query" not in request.query_params:
+                return self._page or PlainTextResponse("There is no explorer on this server.", 404, COMMON_HEADERS)
+            return await self._answer(request, media_type)
+        except Refused as refused:
+            error = coded(refused.message, refused.code)
+            return respond_errors([error], media_type or JSON, refused.status, refused.headers)
+        except AppError as error:
+            return respond_errors([settle_exception(error)], media_type or JSON)
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets JSON and the log its traceback
+            return respond_errors([settle_exception(error)], media_type or JSON)
+
+    async def _answer(self, request: Request, media_type: str | None) -> Response:
+        if media_type is None:
+            raise Refused(406, "Answers are application/graphql-response+json or application/json. Accept one.")
+        services: Services = request.app.state.services
+        method = "GET" if request.method == "HEAD" else request.method
+        if method not in _ALLOWED:
+            raise Refused(405, f"Use GET or POST, not {method}.", headers={"Allow": METHODS})
+        if method == "POST":
+            check_content(request.headers)
+        # Before the body: whoever cannot say who they are need not send 128 KB.
+        claims = await _authenticate(request, services)
+        if method == "GET":
+            read = read_query_string(request.scope["query_string"])
+        else:
+            read = await read_body(request.receive, seconds=self._body_seconds)
+        address = request.client.host if request.client is not None else None
+        async with Context(services, claims, address) as context:
+            return await self._execute(read, method, context, media_type)
+
+    async def _execute(self, read: GraphQLRequest, method: str, context: Context, media_type: str) -> Response:
+        try:
+            result = await self._schema.execute(
+                read.query,
+                variable_values=read.variables,
+                context_value=context,
+                operation_name=read.operation_name,
+                allowed_operation_types=_ALLOWED[method],
+            )
+        except InvalidOperationTypeError as error:
+            if error.operation_type is OperationType.MUTATION:
+                raise Refused(405, "Mutations need POST.", headers={"Allow": "POST"}) from None
+            result = _refused("Subscriptions are not answered over HTTP.")
+        except CannotGetOperationTypeError as error:
+            name = error.operation_name
+            result = _refused(f"The document has no operation '{name}'." if name else "The document has no operation.")
+        return respond_result(result, media_type)
+
+
+def _refused(message: str) -> ExecutionResult:
+    return ExecutionResult(data=None, errors=[coded(message, TopLevelCode.BAD_REQUEST)])
+
+
+async def _authenticate(request: Request, services: Services) -> Claims | None:
+    """None without an Authorization header. One that is there must be good: to ignore it would hide the mistake."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        return None
+    match = _BEARER.fullmatch(headers[0])
+    if match is None or len(headers) > 1:
+        raise Unauthenticated("The Authorization header must be 'Bearer <token>', once.")
+    return await services.authenticator.verify(match[1])

@@ -1,0 +1,121 @@
+"""From bytes to a GraphQL request. Whatever else a client sends raises Refused, and nothing but that."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from schema.transport.refusal import Refused
+
+# A text of 2,000 tokens with long names has 30 KB; the rest is for variables: the longest message, escaped.
+MAX_BODY_BYTES = 128 * 1024
+# From the request's head to the end of its body. Longer is a stalled client, or one that holds connections on purpose.
+BODY_SECONDS = 10.0
+# Clients turn to POST at 2 KB (urql), proxies refuse from 8 KB on.
+MAX_QUERY_STRING_BYTES = 16 * 1024
+_CHARSET = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """One well-formed GraphQL-over-HTTP request. `extensions` is checked, then ignored: this server has none."""
+
+    query: str
+    operation_name: str | None
+    variables: dict[str, Any] | None
+
+
+def read_query_string(query_string: bytes) -> GraphQLRequest:
+    """A GET request; variables and extensions are JSON texts, and an empty parameter is none."""
+    if len(query_string) > MAX_QUERY_STRING_BYTES:
+        raise Refused(414, f"The URL's query part is limited to {MAX_QUERY_STRING_BYTES:,} bytes. Use POST.")
+    try:
+        pairs = parse_qsl(query_string.decode(), keep_blank_values=True, errors="strict", max_num_fields=50)
+    except ValueError:
+        raise Refused(400, "The URL's query part is not percent-encoded UTF-8, or has over 50 parameters.") from None
+    given: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in given:
+            raise Refused(400, f"The parameter '{name[:50]}' is given twice.")
+        given[name] = value
+    for name in ("variables", "extensions"):
+        if given.get(name):
+            given[name] = _json(given[name].encode(), f"The parameter '{name}'")
+    return _checked({name: value for name, value in given.items() if value != ""})
+
+
+def check_content(headers: Headers) -> None:
+    """Refuse bodies that are not plain JSON in UTF-8, above all the types a browser sends without asking (CSRF)."""
+    content_type, *parameters = headers.get("content-type", "").split(";")
+    accepted = {"Accept-Post": "application/json"}
+    if content_type.strip().lower() != "application/json":
+        raise Refused(415, "Send the body as JSON, with 'Content-Type: application/json'.", headers=accepted)
+    charsets = [parameter for parameter in parameters if parameter.strip().lower().startswith("charset")]
+    if not all(_CHARSET.fullmatch(charset) for charset in charsets):
+        raise Refused(415, "Send the body in UTF-8.", headers=accepted)
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Refused(415, "Send the body uncompressed.", headers={"Accept-Encoding": "identity"})
+
+
+async def read_body(receive: Receive, *, seconds: float = BODY_SECONDS) -> GraphQLRequest:
+    """A POST request with a JSON body, which must arrive within so many seconds."""
+    return _checked(_json(await _bytes(receive, seconds), "The body"))
+
+
+async def _bytes(receive: Receive, seconds: float) -> bytes:
+    """Stop at the limit, whatever Content-Length says or leaves out."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part: bytes = message.get("body", b"")
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise Refused(413, f"The body is limited to {MAX_BODY_BYTES:,} bytes. Send less at once.")
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        late = f"The body did not arrive within {seconds:g} seconds. Send the request again."
+        raise Refused(408, late, headers={"Connection": "close"}) from None
+
+
+def _json(text: bytes, what: str) -> Any:
+    try:
+        # Strict: no NaN, no lone surrogates, no invalid UTF-8, at most 1,024 levels.
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from None
+
+
+def _checked(given: Any) -> GraphQLRequest:
+    if isinstance(given, list):
+        raise Refused(400, "Batches are not supported: send one request per operation, not an array of them.")
+    if not isinstance(given, dict):
+        raise Refused(400, "The body must be a JSON object with a 'query'.")
+    query = given.get("query")
+    if query is None:
+        raise Refused(400, "There is no 'query'. Send the GraphQL document as text under that name.")
+    if not isinstance(query, str) or not query.strip():
+        raise Refused(400, "'query' must be a text, and not an empty one.")
+    name = _typed(given, "operationName", str, "a text")
+    _typed(given, "extensions", dict, "an object")
+    return GraphQLRequest(query, name or None, _typed(given, "variables", dict, "an object"))
+
+
+def _typed(given: Mapping[str, Any], name: str, type_: type[Any], expected: str) -> Any:
+    value = given.get(name)
+    if value is not None and not isinstance(value, type_):
+        raise Refused(400, f"'{name}' must be {expected} or null.")
+    return value

@@ -1,0 +1,83 @@
+"""From a result to bytes and a status. Two regimes, by media type: see docs/http.md for the reasons."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from graphql import GraphQLError
+from starlette.responses import Response
+from strawberry.types.execution import ExecutionResult
+
+from schema.errors import TopLevelCode, settle_exception
+from schema.transport.accept import GRAPHQL_RESPONSE, JSON
+
+# What an intermediary should see although the operation ran and its answer is `data: null`.
+SERVICE_STATUSES: Mapping[str, int] = {
+    TopLevelCode.UNAUTHENTICATED: 401,
+    TopLevelCode.TOKEN_EXPIRED: 401,
+    TopLevelCode.USER_INACTIVE: 403,
+    TopLevelCode.RATE_LIMITED: 429,
+    TopLevelCode.UNAVAILABLE: 503,
+    TopLevelCode.INTERNAL: 500,
+}
+# Answers depend on who asks and on the moment: no cache may keep them, be it the browser's own disk.
+COMMON_HEADERS = {
+    "Cache-Control": "no-store",
+    "Vary": "Accept, Authorization",
+    "X-Content-Type-Options": "nosniff",
+}
+UNAVAILABLE_RETRY_SECONDS = 1
+
+
+def respond_result(result: ExecutionResult, media_type: str) -> Response:
+    errors = result.errors or []
+    # An error that belongs to no field was found before execution: then there is no `data` entry, not even null.
+    executed = result.data is not None or not errors or any(error.path is not None for error in errors)
+    payload: dict[str, Any] = {"data": result.data} if executed else {}
+    if errors:
+        payload["errors"] = [error.formatted for error in errors]
+    try:
+        body = orjson.dumps(payload)
+    except orjson.JSONEncodeError as error:
+        return respond_errors([settle_exception(error)], media_type)
+    if media_type == JSON or result.data is not None or not errors:
+        return _response(200, body, media_type)
+    status = next((SERVICE_STATUSES[code] for code in _codes(errors) if code in SERVICE_STATUSES), None)
+    return _response(status or (200 if executed else 400), body, media_type, _advice(errors))
+
+
+def respond_errors(
+    errors: Sequence[GraphQLError], media_type: str, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A request that never became an operation: the status tells it in both media types."""
+    if status is None:
+        status = next((SERVICE_STATUSES[code] for code in _codes(errors) if code in SERVICE_STATUSES), 400)
+    body = orjson.dumps({"errors": [error.formatted for error in errors]})
+    return _response(status, body, media_type, {**_advice(errors), **(headers or {})})
+
+
+def _response(status: int, body: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    content_type = f"{media_type}; charset=utf-8"
+    return Response(body, status, headers={**COMMON_HEADERS, **(headers or {}), "Content-Type": content_type})
+
+
+def _codes(errors: Sequence[GraphQLError]) -> list[str]:
+    return [error.extensions["code"] for error in errors if error.extensions]
+
+
+def _advice(errors: Sequence[GraphQLError]) -> dict[str, str]:
+    """The header that HTTP wants beside a status (RFC 6750, section 3; RFC 9110, section 10.2.3)."""
+    for error in errors:
+        extensions = error.extensions or {}
+        match extensions.get("code"):
+            case TopLevelCode.UNAUTHENTICATED | TopLevelCode.TOKEN_EXPIRED:
+                return {"WWW-Authenticate": "Bearer"}
+            case TopLevelCode.RATE_LIMITED:
+                return {"Retry-After": str(math.ceil(extensions.get("retryAfterMs", 1000) / 1000))}
+            case TopLevelCode.UNAVAILABLE:
+                return {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)}
+    return {}
+
+
+__all__ = ["COMMON_HEADERS", "GRAPHQL_RESPONSE", "SERVICE_STATUSES", "respond_errors", "respond_result"]
