@@ -51,6 +51,10 @@ class Stale(Exception):
     """What the unit of work was allowed to do has changed while it ran. Starting it over decides anew."""
 
 
+class ReaderClosed(Exception):
+    """The answer is complete: nobody will see what would be read now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a stream stands: `seq` of its newest event, in the numbering `epoch`."""
@@ -91,28 +95,35 @@ class Statements:
 
 
 class Reader(Statements):
-    """One snapshot.
-
-    Close it when the answer is complete; a closed reader opens a newer snapshot when it is used again.
-    """
+    """One snapshot, until it is renewed. Close it when the answer is complete."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._lock = asyncio.Lock()
         self._connection: AsyncConnection | None = None
+        self._is_closed = False
 
     async def _execute(self, statement: Any, parameters: Any = None) -> Any:
         async with self._lock:
+            if self._is_closed:
+                # A sibling's error ends an operation while other resolvers still run: they must not take a connection
+                # that nobody gives back.
+                raise ReaderClosed
             if self._connection is None:
                 self._connection = await self._engine.connect()
             return await self._connection.execute(statement, parameters)
 
-    async def close(self) -> None:
+    async def renew(self) -> None:
+        """What is read from here on is what is there from here on."""
         async with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
                 # Shielded: a request that is cancelled here must still give its connection back.
                 await asyncio.shield(connection.close())
+
+    async def close(self) -> None:
+        self._is_closed = True
+        await self.renew()
 
     async def __aenter__(self) -> Self:
         return self

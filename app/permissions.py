@@ -8,6 +8,9 @@ from enum import IntEnum, StrEnum
 
 from app.errors import AppError, Conflict, ErrorCode, Forbidden
 
+# The permission in a token that makes its user a workspace admin.
+WORKSPACE_ADMIN = "workspace:admin"
+
 
 class Role(IntEnum):
     """Roles in a channel; each includes the one before it."""

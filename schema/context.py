@@ -16,8 +16,9 @@ from app.events import cursor
 from app.events.log import user_stream
 from app.limits import JoinCodeGuard
 from app.models import User
+from app.permissions import WORKSPACE_ADMIN
 from app.services.access import Actor
-from app.services.users import ADMIN_CLAIM, find_user, provision_user
+from app.services.users import find_user, provision_user
 from app.settings import Settings
 from schema.scalars import EventCursor
 
@@ -64,7 +65,7 @@ class Context:
                 found = await find_user(self.reader, self.claims)
                 if found is None:
                     found = await provision_user(self.services.database, self.services.authenticator, self.claims)
-                    await self.reader.close()  # its snapshot is older than the user
+                    await self.reader.renew()  # its snapshot is older than the user
                 if not found.is_active:
                     raise UserInactive
                 self._user = found
@@ -72,7 +73,7 @@ class Context:
 
     async def actor(self) -> Actor:
         user = await self.user()
-        is_admin = self.claims is not None and ADMIN_CLAIM in self.claims.permissions
+        is_admin = self.claims is not None and WORKSPACE_ADMIN in self.claims.permissions
         return Actor(user.id, is_workspace_admin=is_admin)
 
     async def write(self, unit: Callable[[Write, Actor], Awaitable[Any]]) -> tuple[Any, EventCursor | None]:
@@ -83,7 +84,7 @@ class Context:
 
     async def renew(self) -> None:
         """Read anew from here on: before a mutation, so that its payload shows what it wrote."""
-        await self.reader.close()
+        await self.reader.renew()
         self._loaders.clear()
 
     def load(self, batch: Batch, parent: Any, arguments: Any, info: Any) -> Awaitable[Any]:

@@ -54,7 +54,7 @@ def read_claims(raw: Mapping[str, object], *, token: str, issuer: str, audience:
     # As it is, or not at all: two subjects that a clean-up makes one must not become one user.
     if not isinstance(subject, str) or subject != _line(subject, SUBJECT_LIMIT):
         raise Unauthenticated(
-            f"The access token's 'sub' is not a plain text of 1 to {SUBJECT_LIMIT} characters; ask {issuer} for another."
+            f"The access token's 'sub' is not one plain line of 1 to {SUBJECT_LIMIT} characters; ask for another."
         )
     expires_at = _instant(raw, "exp")
     latest = datetime.now(UTC) + LEEWAY

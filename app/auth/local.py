@@ -25,13 +25,13 @@ from jose.backends.cryptography_backend import CryptographyRSAKey
 
 from app.auth.keys import ALGORITHM, KEY_BITS
 from app.errors import Invalid, Unauthenticated
+from app.permissions import WORKSPACE_ADMIN
 from app.text import clean_line
 
 LOCAL_ISSUER = "https://parley.local/"
 LOCAL_AUDIENCE = "parley"
 LOCAL_NAME_LIMIT = 80
 LONGEST_TTL_SECONDS = 10 * 365 * 86_400
-WORKSPACE_ADMIN = "workspace:admin"
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,8 @@ class LocalIssuer:
     @staticmethod
     def subject(name: str) -> str:
         """The subject of the tokens of this user; the case of the name does not matter."""
-        return f"local|{name.lower()}"
+        # Again NFC: 'H' with a line below has no composed form, 'h' has.
+        return unicodedata.normalize("NFC", f"local|{name.lower()}")
 
     def jwks(self) -> dict[str, Any]:
         """The public key as a JWK set (RFC 7517)."""

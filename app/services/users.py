@@ -18,7 +18,6 @@ from app.text import clean_line, clean_text, clean_url
 MAX_NAME_LENGTH = 80
 MAX_BIO_LENGTH = 1000
 MAX_EMAIL_LENGTH = 320  # RFC 3696, section 3
-ADMIN_CLAIM = "workspace:admin"
 
 
 async def find_user(session: Statements, claims: Claims) -> User | None:
@@ -29,14 +28,17 @@ async def find_user(session: Statements, claims: Claims) -> User | None:
 async def provision_user(database: Database, authenticator: Authenticator, claims: Claims) -> User:
     """Make the user of a token seen for the first time. Two first requests at the same time make one user."""
     profile = await authenticator.profile(claims)  # may ask the issuer: never inside a transaction
-    name = first_clean(profile.name, profile.email, f"User {claims.subject[-6:]}")
+    # Names are for everybody, addresses are not: of an address only what stands before the @ may become a name.
+    name = first_clean(profile.name, (profile.email or "").partition("@")[0], f"User {claims.subject[-6:]}")
     picture = None
     if profile.picture is not None:
         try:
             picture = clean_url(profile.picture, ["picture"])
         except Invalid:
             picture = None
-    email = profile.email if profile.email and len(profile.email) <= MAX_EMAIL_LENGTH else None
+    # An address that the issuer has not verified may be somebody else's: kept, it would be theirs no more.
+    verified = profile.email if profile.email_verified else None
+    email = verified if verified and len(verified) <= MAX_EMAIL_LENGTH else None
 
     async def unit(write: Write) -> User:
         made = await insert_user(write, auth0_id=claims.subject, email=email, name=name, picture=picture)
