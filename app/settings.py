@@ -119,7 +119,8 @@ class Settings:
         _choice("debug", "info", "warning", "error"), "info"
     )
 
-    max_message_length: int = _setting(_number(1, 100_000), 8000)
+    # A request body is at most 128 KB, and a character in JSON up to 12 bytes.
+    max_message_length: int = _setting(_number(1, 10_000), 8000)
     reaction_creation: Literal["admin", "anyone"] = _setting(_choice("admin", "anyone"), "admin")
     max_websocket_connections_per_user: int = _setting(_number(1, 1_000_000), 5)
     max_total_websocket_connections: int = _setting(_number(1, 1_000_000), 1000)

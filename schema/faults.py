@@ -15,9 +15,12 @@ _PASSING_CLASSES = frozenset({"08", "40", "53", "57"})
 _PASSING_STATES = frozenset({"55P03"})
 # The driver reports a connection that died between two statements without a SQLSTATE.
 _LOST_CONNECTION = ("connection is closed", "connection was closed", "connection has been closed")
-# The interpreter words these from names and types. Other texts may repeat a message, a token or a variable's value
+# These are worded from names and types. Other texts may repeat a message, a token or a variable's value
 # ("invalid literal for int() with base 10: ..."), so the log has the kind and the line instead.
-_TELLABLE = (ArithmeticError, AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError)
+_TELLABLE: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError),
+    *(sql.ArgumentError, sql.CompileError, sql.InvalidRequestError),
+)
 _TEXT_LIMIT = 200
 
 
@@ -72,13 +75,8 @@ def log_passing(error: BaseException) -> None:
 def log_fault(error: BaseException, *, operation: str | None, path: str) -> str:
     """Log an unexpected error and return the id under which it is found."""
     error_id = uuid4().hex
-    logger.error(
-        "internal error %s in operation %s at %s\n%s",
-        error_id,
-        operation or "(unnamed)",
-        path or "(root)",
-        _chain(error),
-    )
+    # Both texts are the client's: of any length, and with line breaks that would fake entries.
+    logger.error("internal error %s in operation %.100r at %.100r\n%s", error_id, operation, path, _chain(error))
     return error_id
 
 

@@ -43,7 +43,8 @@ class MessageAccess:
 
 def visible_to(actor: Actor) -> ColumnElement[bool]:
     """Channels that the actor may see: public ones, and those joined."""
-    joined = exists().where(Membership.channel_id == Channel.id, Membership.user_id == actor.id)
+    # Correlated to the channel alone: the statement around it may be about memberships itself.
+    joined = exists().where(Membership.channel_id == Channel.id, Membership.user_id == actor.id).correlate(Channel)
     return and_(Channel.deleted_at.is_(None), or_(~Channel.is_private, joined))
 
 

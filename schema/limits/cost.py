@@ -56,7 +56,7 @@ def check_cost(
 ) -> list[GraphQLError]:
     """A settled error if the operation can return too much or asks for an impossible page; else nothing.
 
-    The document must be valid; the variables need not be.
+    The document must be valid and of limited shape; the variables need not be valid.
     """
     root = schema.get_root_type(operation.operation)
     if root is None:
@@ -107,7 +107,6 @@ class _Estimate:
     def _collect(self, parts: list[_Part]) -> _Fields:
         """The selected fields by response name, fragments spread out: what execution merges into one."""
         found: _Fields = {}
-        spread: set[str] = set()
         stack = list(parts)
         while stack:
             parent, selection_set = stack.pop()
@@ -118,8 +117,7 @@ class _Estimate:
                         found.setdefault((selection.alias or selection.name).value, []).append((selection, field))
                 elif isinstance(selection, InlineFragmentNode):
                     stack.append((self._condition(selection, parent), selection.selection_set))
-                elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in spread:
-                    spread.add(selection.name.value)
+                elif isinstance(selection, FragmentSpreadNode):
                     fragment = self._fragments[selection.name.value]
                     stack.append((self._condition(fragment, parent), fragment.selection_set))
         return found

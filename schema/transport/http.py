@@ -26,6 +26,7 @@ from schema.transport.request import BODY_SECONDS, GraphQLRequest, check_content
 from schema.transport.response import COMMON_HEADERS, respond_errors, respond_result
 
 METHODS = "GET, HEAD, POST, OPTIONS"
+ACCEPT_LIMIT = 1_000
 # RFC 6750, section 2.1. The scheme's name is case-insensitive, the token's characters are these.
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 _ALLOWED = {"POST": (OperationType.QUERY, OperationType.MUTATION), "GET": (OperationType.QUERY,)}
@@ -57,8 +58,8 @@ class GraphQLEndpoint:
     async def _respond(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": METHODS})
-        # Several Accept headers mean the same as one list.
-        accept = ", ".join(request.headers.getlist("accept"))
+        # Several Accept headers mean the same as one list. Real ones have 150 characters, and answers are remembered.
+        accept = ", ".join(request.headers.getlist("accept"))[:ACCEPT_LIMIT]
         media_type = choose(accept)
         try:
             if request.method in {"GET", "HEAD"} and prefers_html(accept) and "query" not in request.query_params:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from strawberry.types.execution import ExecutionResult
 
 from schema.errors import TopLevelCode, settle_exception
-from schema.transport.accept import GRAPHQL_RESPONSE, JSON
+from schema.transport.accept import JSON
 
 # What an intermediary should see although the operation ran and its answer is `data: null`.
 SERVICE_STATUSES: Mapping[str, int] = {
@@ -43,18 +43,15 @@ def respond_result(result: ExecutionResult, media_type: str) -> Response:
         return respond_errors([settle_exception(error)], media_type)
     if media_type == JSON or result.data is not None or not errors:
         return _response(200, body, media_type)
-    status = next((SERVICE_STATUSES[code] for code in _codes(errors) if code in SERVICE_STATUSES), None)
-    return _response(status or (200 if executed else 400), body, media_type, _advice(errors))
+    return _response(_status(errors, 200 if executed else 400), body, media_type, _advice(errors))
 
 
 def respond_errors(
     errors: Sequence[GraphQLError], media_type: str, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A request that never became an operation: the status tells it in both media types."""
-    if status is None:
-        status = next((SERVICE_STATUSES[code] for code in _codes(errors) if code in SERVICE_STATUSES), 400)
     body = orjson.dumps({"errors": [error.formatted for error in errors]})
-    return _response(status, body, media_type, {**_advice(errors), **(headers or {})})
+    return _response(status or _status(errors, 400), body, media_type, {**_advice(errors), **(headers or {})})
 
 
 def _response(status: int, body: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -62,8 +59,9 @@ def _response(status: int, body: bytes, media_type: str, headers: Mapping[str, s
     return Response(body, status, headers={**COMMON_HEADERS, **(headers or {}), "Content-Type": content_type})
 
 
-def _codes(errors: Sequence[GraphQLError]) -> list[str]:
-    return [error.extensions["code"] for error in errors if error.extensions]
+def _status(errors: Sequence[GraphQLError], otherwise: int) -> int:
+    codes = [(error.extensions or {}).get("code", "") for error in errors]
+    return next((SERVICE_STATUSES[code] for code in codes if code in SERVICE_STATUSES), otherwise)
 
 
 def _advice(errors: Sequence[GraphQLError]) -> dict[str, str]:
@@ -78,6 +76,3 @@ def _advice(errors: Sequence[GraphQLError]) -> dict[str, str]:
             case TopLevelCode.UNAVAILABLE:
                 return {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)}
     return {}
-
-
-__all__ = ["COMMON_HEADERS", "GRAPHQL_RESPONSE", "SERVICE_STATUSES", "respond_errors", "respond_result"]

@@ -1,0 +1,78 @@
+"""Real clients from npm against the real app: Apollo, urql, and the audits of the GraphQL over HTTP specification."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from jose import jwt
+
+from app.auth import LocalIssuer
+from app.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import in_ci
+from tests.served import Served
+
+CLIENTS = Path(__file__).parent / "clients"
+SCRIPTS = sorted(path.name for path in CLIENTS.glob("*.test.mjs"))
+INSTALL_SECONDS = 120
+SCRIPT_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """The path of Node, with the clients installed as their lock file says."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        if in_ci():
+            pytest.fail("CI must run the client tests, and Node is missing: install nodejs and npm.")
+        pytest.skip("Node is missing, so no client of GraphQL is tried: install nodejs and npm.")
+    lock, installed = CLIENTS / "package-lock.json", CLIENTS / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(
+            command, cwd=CLIENTS, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return node
+
+
+@pytest.fixture(scope="module")
+def environment(settings: Settings, new_database: Callable[[str], str]) -> Iterator[dict[str, str]]:
+    issuer = LocalIssuer(settings.data_dir)
+    with Served(create_app(settings, new_database("parley_clients"))) as served:
+        yield {
+            **os.environ,
+            "PARLEY_URL": served.url,
+            "PARLEY_TOKEN": issuer.issue("urql"),
+            "PARLEY_EXPIRED_TOKEN": expired_token(issuer, settings.data_dir),
+        }
+
+
+def expired_token(issuer: LocalIssuer, data_dir: Path) -> str:
+    now = int(time.time())
+    claims = {"iss": LOCAL_ISSUER, "aud": LOCAL_AUDIENCE, "sub": "local|urql", "iat": now - 7200, "exp": now - 3600}
+    headers = {"kid": issuer.jwks()["keys"][0]["kid"]}
+    token: str = jwt.encode(claims, (data_dir / "issuer.pem").read_text(), algorithm="RS256", headers=headers)
+    return token
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_client(script: str, node: str, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [node, "--test", "--test-reporter=tap", script],
+        cwd=CLIENTS,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # A script that finds nothing to test exits well, too.
+    assert int(re.findall(r"^# pass (\d+)$", done.stdout, re.MULTILINE)[-1]) > 0, done.stdout
