@@ -82,8 +82,6 @@ def _serve(options: Namespace) -> None:
       PORT=9000 PARLEY_DATA_DIR=/srv/parley parley serve
       DB_URL=postgresql://parley:secret@db.example.org/parley parley serve --no-migrate
     """
-    from app.databases import open_database, prepare
-
     settings = load_settings()
     if settings.auth0_domain is None and not settings.loopback:
         advice = "Set AUTH0_DOMAIN and AUTH0_API_IDENTIFIER, or leave HOST at 127.0.0.1."
@@ -92,14 +90,17 @@ def _serve(options: Namespace) -> None:
         )
     from app.server import listen, serve
 
-    with listen(settings) as listener, open_database(settings, report=_say) as database:
-        if not options.no_migrate:
-            prepare(database.url, demo=database.embedded)
-        from app.main import create_app
+    with listen(settings) as listener:
+        from app.databases import open_database, prepare
 
-        serve(create_app(settings, database.url), settings, listener, database.alive)
-        if not database.alive():
-            raise StartError("The embedded database has ended by itself. Start Parley again; the data are safe.")
+        with open_database(settings, report=_say) as database:
+            if not options.no_migrate:
+                prepare(database.url, demo=database.embedded)
+            from app.main import create_app
+
+            serve(create_app(settings, database.url), settings, listener, database.alive)
+            if not database.alive():
+                raise StartError("The embedded database has ended by itself. Start Parley again; the data are safe.")
 
 
 def _migrate(_: Namespace) -> None:
@@ -110,9 +111,10 @@ def _migrate(_: Namespace) -> None:
       parley migrate
       DB_URL=postgresql://parley:secret@db.example.org/parley parley migrate
     """
+    settings = load_settings()
     from app.databases import open_database, prepare
 
-    with open_database(load_settings(), report=_say, shared=True) as database:
+    with open_database(settings, report=_say, shared=True) as database:
         prepare(database.url)
     _say("The database has the current schema.")
 
@@ -125,9 +127,10 @@ def _seed(_: Namespace) -> None:
       parley seed
       DB_URL=postgresql://parley:secret@localhost/scratch parley seed
     """
+    settings = load_settings()
     from app.databases import open_database, prepare
 
-    with open_database(load_settings(), report=_say, shared=True) as database:
+    with open_database(settings, report=_say, shared=True) as database:
         written = prepare(database.url, demo=True)
     _say("The demo workspace is written." if written else "There are users already: nothing is written.")
 

@@ -1,6 +1,7 @@
 """The database that a command works on: the one of DB_URL, or the embedded one."""
 
 import asyncio
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from app.data_folder import DataFolderInUse
-from app.db import Database
+from app.db import Database, sqlstate
 from app.embedded import EmbeddedPostgres
 from app.errors import Unavailable
 from app.migrate import migrate
@@ -19,6 +20,8 @@ from app.seed import seed_demo
 from app.settings import Settings, StartError
 
 REACH_SECONDS = 5.0
+# Classes of errors that waiting does not cure: a wrong user or password, no such database.
+FINAL_SQLSTATES = ("28", "3D")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ def prepare(url: str, *, demo: bool = False) -> bool:
     except CommandError as error:
         raise StartError(f"Cannot migrate the database: {error}. A newer Parley may have used it.") from error
     except DBAPIError as error:
-        raise StartError(f"Cannot migrate the database: {_first_line(error.orig or error)}.") from error
+        raise StartError(f"Cannot migrate the database: {_reason(error)}.") from error
 
 
 async def _seed(url: str) -> bool:
@@ -86,14 +89,22 @@ async def _reach(url: str) -> None:
                     return await database.ping()
                 except Unavailable as error:
                     reason = error.__cause__ or error
-                    await asyncio.sleep(0.25)
+                if isinstance(reason, DBAPIError) and (sqlstate(reason) or "").startswith(FINAL_SQLSTATES):
+                    break
+                await asyncio.sleep(0.25)
     except TimeoutError:
-        where = urlsplit(url)
-        place = f"{where.hostname or 'a local socket'}{where.path}"  # never the user's name and password
-        raise StartError(f"Cannot reach the database of DB_URL ({place}): {_first_line(reason)}.") from None
+        pass
     finally:
         await database.dispose()
+    where = urlsplit(url)
+    place = where.netloc.rpartition("@")[2] + where.path  # never the user's name and password
+    raise StartError(f"Cannot reach the database of DB_URL ({place}): {_reason(reason)}.")
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def _reason(error: BaseException) -> str:
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        # After the class of the driver's error in brackets: PostgreSQL's own words, in one line.
+        return str(error.orig).rpartition(">: ")[2].splitlines()[0]
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(getattr(error, "strerror", None) or error)

