@@ -16,13 +16,14 @@ look like.
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, text
+from sqlalchemy import ColumnElement, Row, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -43,6 +44,9 @@ SERVER_SETTINGS = {
     "lock_timeout": "8000",
     "idle_in_transaction_session_timeout": "30000",
     "jit": "off",  # statements here take milliseconds; compiling one takes longer
+    # One plan per statement, the one that tests/test_plans.py looks at. Left to itself, PostgreSQL plans the first five
+    # runs (and some statements for ever) for a channel of average size, and reads half of a big one to sort it.
+    "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",
 }
 
@@ -227,6 +231,17 @@ def among(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
     One text, and so one prepared statement, whatever the number of values; IN has one per number.
     """
     return cast("ColumnElement[bool]", column == func.any(bindparam(None, list(values), type_=ARRAY(column.type))))
+
+
+def has_text(lowered: Any, needle: str) -> ColumnElement[bool]:
+    """Whether a lower-case column has this text in it, in any case. PostgreSQL lowers both: Python's idea differs."""
+    escaped = re.sub(r"([/%_])", r"/\1", needle)
+    return cast("ColumnElement[bool]", lowered.like("%" + func.lower(escaped, type_=Text) + "%", escape="/"))
+
+
+async def plan_for_values(session: Statements) -> None:
+    """Plan what follows in this transaction for the values that it carries: the best way to search depends on what."""
+    await session.rows(select(func.set_config("plan_cache_mode", "force_custom_plan", True)))  # noqa: FBT003 - SQL's
 
 
 def sqlstate(error: DBAPIError) -> str | None:

@@ -31,7 +31,7 @@ def create_app(settings: Settings, url: str) -> Starlette:
         database = Database(url, pool_size=settings.db_pool_size)
         authenticator = create_authenticator(settings)
         app.state.services = Services(settings=settings, database=database, authenticator=authenticator)
-        house = asyncio.create_task(keep_house(database))
+        house = asyncio.create_task(keep_house(database), name="housekeeping")
         try:
             yield
         finally:

@@ -73,8 +73,11 @@ async def slices(
     `parents` are the columns of the parents, `id` first; `build` makes the page's statement for one of them.
     PostgreSQL runs it per parent (LATERAL), so each page stops after its own rows.
     """
+    # A parent may stand in several places of the answer; its page is fetched once.
+    distinct = {row[0]: row for row in zip(*parents.values(), strict=True)}.values()
     arrays = [
-        bindparam(f"parent_{name}", value=list(values), type_=ARRAY(BigInteger)) for name, values in parents.items()
+        bindparam(f"parent_{name}", value=[row[place] for row in distinct], type_=ARRAY(BigInteger))
+        for place, name in enumerate(parents)
     ]
     parent = func.unnest(*arrays).table_valued(*parents, name="parent").render_derived()
     listed = build(parent.c).lateral("listed")

@@ -11,6 +11,14 @@ BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u206
 MAX_URL_LENGTH = 2048
 
 
+def is_visible(text: str) -> bool:
+    """Whether there is a letter, digit, sign or symbol in it: spaces and joiners alone look like nothing.
+
+    What this Python's Unicode does not know (Cn) or leaves to others (Co) may be the emoji of tomorrow.
+    """
+    return any((category := unicodedata.category(char))[0] in "LNPS" or category in {"Cn", "Co"} for char in text)
+
+
 def clean_line(value: str, field: Sequence[str], *, maximum: int, minimum: int = 1) -> str:
     """One line: trimmed, NFC, no control characters, `minimum` to `maximum` characters."""
     line = unicodedata.normalize("NFC", value).strip()
@@ -18,6 +26,8 @@ def clean_line(value: str, field: Sequence[str], *, maximum: int, minimum: int =
         raise Invalid("Remove line breaks and control characters.", field=field)
     if not minimum <= len(line) <= maximum:
         raise Invalid(f"Use {minimum} to {maximum} characters, not {len(line)}.", field=field)
+    if line and not is_visible(line):
+        raise Invalid("Use characters that can be seen.", field=field)
     return line
 
 

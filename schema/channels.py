@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import strawberry
 
 from app import models
+from app.errors import BadRequest
 from app.events import cursor
 from app.events.log import channel_stream, positions
 from app.permissions import Permission, Role, allowed
@@ -79,6 +80,8 @@ async def members(parents: Sequence[models.Channel], args: MembersArguments, inf
 
 async def timelines(parents: Sequence[models.Channel], args: TimelineArguments, info: Info) -> list[Any]:
     page = MESSAGES.page(args.first, args.after, args.last, args.before, newest_first=True)
+    if args.around is not None and (args.after is not None or args.before is not None):
+        raise BadRequest("Give 'around', or 'after' and 'before', not both.")
     around = (key_of(args.around, "Message") or 0) if args.around is not None else None
     found = await messages_pages(info.context.reader, [channel.id for channel in parents], page, around=around)
     return [MESSAGES.connection(found.get(channel.id)) for channel in parents]

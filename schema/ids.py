@@ -20,7 +20,9 @@ def decode(global_id: str) -> tuple[str, tuple[int, ...]] | None:
         return None
     if not key or not all(NUMBER.fullmatch(part) for part in key):
         return None
-    return typename, tuple(map(int, key))
+    found = typename, tuple(map(int, key))
+    # base64 drops what it does not know; an object has one id, or a client's cache would hold it twice.
+    return found if encode(typename, *found[1]) == global_id else None
 
 
 def key_of(global_id: str, typename: str) -> int | None:

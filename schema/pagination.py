@@ -6,7 +6,7 @@ Cursors are keys of rows, never offsets.
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import orjson
@@ -77,7 +77,7 @@ class KeyList:
             name, *parts = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
             if name == self.name:
                 return tuple(read_part(part, wanted) for part, wanted in zip(parts, self.types, strict=True))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise CursorInvalid(argument) from error
         raise CursorInvalid(argument)
 
@@ -118,7 +118,7 @@ def read_part(part: Any, wanted: type[Any]) -> Any:
         moment = datetime.fromisoformat(part)
         if moment.tzinfo is None:
             raise ValueError(part)
-        return moment
+        return moment.astimezone(UTC)  # overflows at the ends of time, which PostgreSQL could not take either
     if type(part) is not wanted or (wanted is int and not 0 <= part < 2**63) or (wanted is str and "\0" in part):
         raise ValueError(part)
     return part

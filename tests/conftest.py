@@ -1,5 +1,6 @@
 """A real PostgreSQL, migrated once; the real app over ASGI; people with tokens. Tables are emptied after each test."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -181,11 +182,13 @@ async def root(newcomer: Newcomer) -> Person:
 
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
-    """The SQL that the app sends, as it goes."""
+    """The SQL that requests cause, as it goes."""
     sent: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        sent.append(statement)
+        task = asyncio.current_task()
+        if task is None or task.get_name() != "housekeeping":
+            sent.append(statement)
 
     engine = database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)

@@ -37,7 +37,7 @@ class Channel(Base):
     is_private: Mapped[bool] = mapped_column(server_default=text("false"))
     is_dm: Mapped[bool] = mapped_column(server_default=text("false"))
     # The sorted user ids of a direct message: unique, so one set of people has one DM however many ask at once.
-    dm_key: Mapped[str | None] = mapped_column(unique=True)
+    dm_key: Mapped[str | None]
     join_code: Mapped[str | None] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     archived_at: Mapped[datetime | None]
@@ -63,6 +63,7 @@ class Channel(Base):
             use_alter=True,
         ),
         UniqueConstraint("id", "owner_id"),
+        Index("uq_channels_dm_key", "dm_key", unique=True, postgresql_where=text("deleted_at IS NULL")),
         # Names of private channels may repeat: refusing one would tell a stranger that it exists.
         Index(
             "uq_channels_public_name",
@@ -77,12 +78,18 @@ class Channel(Base):
             unique=True,
             postgresql_where=text("client_key IS NOT NULL"),
         ),
-        # `channels` is listed by name, archived ones apart.
+        # `channels` lists public channels by name, archived ones apart. Private ones are found through their members.
         Index(
-            "ix_channels_name",
+            "ix_channels_public_name",
             func.lower(text("name")),
             "id",
-            postgresql_where=text("NOT is_dm AND deleted_at IS NULL"),
+            postgresql_where=text("NOT is_private AND deleted_at IS NULL AND archived_at IS NULL"),
+        ),
+        Index(
+            "ix_channels_archived_name",
+            func.lower(text("name")),
+            "id",
+            postgresql_where=text("NOT is_private AND deleted_at IS NULL AND archived_at IS NOT NULL"),
         ),
         Index(
             "ix_channels_name_trigrams",
@@ -104,7 +111,8 @@ class Membership(Base):
     joined_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
     __table_args__ = (
-        Index(None, "user_id", "channel_id"),  # the viewer's own channels
+        # The viewer's own channels, and one membership without a look at the table.
+        Index(None, "user_id", "channel_id", postgresql_include=["joined_at"]),
         Index(None, "channel_id", "joined_at", "user_id"),  # a channel's members, in the order of joining
     )
 
@@ -118,8 +126,9 @@ class ChannelRole(Base):
     user_id: Mapped[int] = mapped_column(primary_key=True)
     role: Mapped[str]
     assigned_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    # Spelled as PostgreSQL gives it back: Alembic would take any other spelling for a change.
     owner_user_id: Mapped[int | None] = mapped_column(
-        Computed("CASE WHEN role = 'OWNER' THEN user_id END", persisted=True)
+        Computed("CASE WHEN role = 'OWNER'::text THEN user_id ELSE NULL::bigint END", persisted=True)
     )
 
     __table_args__ = (

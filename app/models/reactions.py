@@ -33,6 +33,7 @@ class Reaction(Base):
         CheckConstraint("kind IN ('SYSTEM', 'CUSTOM')", name="kind"),
         CheckConstraint("kind = 'CUSTOM' OR deleted_at IS NULL", name="system_stays"),
         Index("uq_reactions_code", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        Index(None, "kind", "code", postgresql_where=text("deleted_at IS NULL")),  # the catalogue's entries of one kind
         Index(
             "ix_reactions_code_trigrams",
             "code",
@@ -54,6 +55,6 @@ class MessageReaction(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
-        UniqueConstraint("message_id", "reaction_id", "user_id"),
+        UniqueConstraint("message_id", "user_id", "reaction_id"),  # in this order it also finds what one user did
         Index(None, "message_id", "reaction_id", "id"),  # who reacted, in order
     )

@@ -1,13 +1,14 @@
 """Channels: creating, changing, archiving, deleting, and who sees which."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
-from app.db import Database, Statements, Write, Written, among, violated
+from app.db import Database, Statements, Write, Written, among, has_text, plan_for_values, violated
 from app.errors import Conflict, ErrorCode, Invalid, NotFound
 from app.events.log import EventType, channel_stream, emit, rights_changed
 from app.models import Channel, Membership, StreamHead
@@ -68,10 +69,8 @@ async def create_channel(
         await admit(write, actor, channel.id, sorted(members.keys() - {actor.id}))
         return channel
 
-    try:
+    with unique_name(["name"]):
         return await once(database, key, unit, lambda session: keyed_channel(session, actor, key))
-    except IntegrityError as error:
-        raise name_taken(error, ["name"]) from error
 
 
 async def insert_channel(write: Write, **values: Any) -> Channel:
@@ -82,8 +81,8 @@ async def insert_channel(write: Write, **values: Any) -> Channel:
     return channel
 
 
-async def keyed_channel(session: Statements, actor: Actor, key: ClientKey) -> Channel | None:
-    return await session.first(
+async def keyed_channel(session: Statements, actor: Actor, key: ClientKey) -> Written[Channel] | None:
+    found = await session.first(
         select(Channel).where(
             Channel.creator_id == actor.id,
             Channel.client_key == key.key,
@@ -91,13 +90,18 @@ async def keyed_channel(session: Statements, actor: Actor, key: ClientKey) -> Ch
             visible_to(actor),
         )
     )
+    return Written(found, {}) if found is not None else None
 
 
-def name_taken(error: IntegrityError, field: list[str]) -> Exception:
-    """The answer to a violated name, or the error itself."""
-    if violated(error) != "uq_channels_public_name":
-        return error
-    return Conflict(ErrorCode.NAME_TAKEN, "A public channel has this name already.", field=field)
+@contextmanager
+def unique_name(field: list[str]) -> Iterator[None]:
+    """Names of public channels are unique, and the index decides: two may try the same one at the same time."""
+    try:
+        yield
+    except IntegrityError as error:
+        if violated(error) != "uq_channels_public_name":
+            raise
+        raise Conflict(ErrorCode.NAME_TAKEN, "A public channel has this name already.", field=field) from error
 
 
 async def update_channel(
@@ -122,10 +126,8 @@ async def update_channel(
             write, actor, access.channel, EventType.CHANNEL_UPDATED, values=changed, payload=payload
         )
 
-    try:
+    with unique_name(["name"]):
         return await database.write(unit)
-    except IntegrityError as error:
-        raise name_taken(error, ["name"]) from error
 
 
 async def change_channel(
@@ -161,10 +163,8 @@ async def set_channel_privacy(
             write, actor, channel, EventType.CHANNEL_PRIVACY_CHANGED, values=values, payload=payload
         )
 
-    try:
+    with unique_name(["isPrivate"]):
         return await database.write(unit)
-    except IntegrityError as error:
-        raise name_taken(error, ["isPrivate"]) from error
 
 
 async def rotate_join_code(write: Write, actor: Actor, channel_id: int | None) -> Channel:
@@ -217,12 +217,27 @@ async def channels_page(
 ) -> Slice[Channel]:
     """Public channels and the actor's own, by name; direct messages are not among them."""
     by_name = func.lower(Channel.name)
-    statement = select(Channel, by_name.label("sort_name")).where(~Channel.is_dm, visible_to(actor))
-    statement = window(statement.where(Channel.archived_at.is_not(None) == archived), [by_name, Channel.id], page)
+    joined = select(Membership.channel_id).where(Membership.user_id == actor.id)
+
+    def part(whose: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+        statement = select(Channel, by_name.label("sort_name")).where(~Channel.is_dm, in_use(archived=archived), whose)
+        if name_contains:
+            statement = statement.where(has_text(by_name, name_contains))
+        return window(statement, [by_name, Channel.id], page)
+
+    # Two lists, each by an index of its own: one would pass over any number of others' private channels.
+    both = union_all(part(~Channel.is_private), part(and_(Channel.is_private, Channel.id.in_(joined)))).subquery()
     if name_contains:
-        statement = statement.where(by_name.contains(name_contains.lower(), autoescape=True))
-    rows: Sequence[Any] = await session.tuples(statement)
+        await plan_for_values(session)
+    rows: Sequence[Any] = await session.tuples(select(both).order_by(both.c.sort_name, both.c.id).limit(page.size + 1))
     return cut(rows, [(row.sort_name, row.id) for row in rows], page)
+
+
+def in_use(*, archived: bool) -> ColumnElement[bool]:
+    """Not deleted; archived or not. Spelled out, because that is how PostgreSQL finds the index of the one or other."""
+    return and_(
+        Channel.deleted_at.is_(None), Channel.archived_at.is_not(None) if archived else Channel.archived_at.is_(None)
+    )
 
 
 async def joined_channels_page(
@@ -232,8 +247,7 @@ async def joined_channels_page(
     statement = (
         select(Channel)
         .join(Membership, Membership.channel_id == Channel.id)
-        .where(Membership.user_id == actor.id, Channel.deleted_at.is_(None))
-        .where(Channel.archived_at.is_not(None) == archived)
+        .where(Membership.user_id == actor.id, in_use(archived=archived))
     )
     if is_dm is not None:
         statement = statement.where(Channel.is_dm == is_dm)

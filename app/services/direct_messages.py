@@ -47,7 +47,7 @@ async def open_direct_message(write: Write, actor: Actor, user_ids: list[int | N
     channel = await write.first(
         upsert(Channel)
         .values(creator_id=actor.id, is_private=True, is_dm=True, dm_key=dm_key(everybody))
-        .on_conflict_do_nothing(index_elements=[Channel.dm_key])
+        .on_conflict_do_nothing(index_elements=[Channel.dm_key], index_where=Channel.deleted_at.is_(None))
         .returning(Channel)
     )
     if channel is None:  # somebody else opened it between the two statements

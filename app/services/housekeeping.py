@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, true
 from sqlalchemy.exc import DBAPIError
 
 from app.db import Database, Write, among
@@ -20,13 +20,10 @@ logger = logging.getLogger("parley.housekeeping")
 
 async def empty_deleted_channels(write: Write) -> int:
     """Delete a batch of messages of deleted channels, newest first: a reply goes before what it answers. How many."""
-    doomed = (
-        select(Message.id)
-        .join(Channel, Channel.id == Message.channel_id)
-        .where(Channel.deleted_at.is_not(None))
-        .order_by(Message.channel_id, Message.seq.desc())
-        .limit(BATCH)
-    )
+    newest = select(Message.id).where(Message.channel_id == Channel.id).order_by(Message.seq.desc()).limit(BATCH)
+    each = newest.lateral("newest")
+    deleted = select(each.c.id).join_from(Channel, each, true()).where(Channel.deleted_at.is_not(None))
+    doomed = deleted.limit(BATCH)
     return await write.run(delete(Message).where(among(Message.id, await write.rows(doomed))))
 
 

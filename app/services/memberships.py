@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import BigInteger, Select, and_, bindparam, delete, func, insert, select, true, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.db import Statements, Write, among
@@ -34,6 +35,31 @@ def members() -> Select[*tuple[Any, ...]]:
             and_(ChannelRole.channel_id == Membership.channel_id, ChannelRole.user_id == Membership.user_id),
         )
     )
+
+
+# OFFSET 0, twice: it keeps PostgreSQL from joining the other way round, through all members of a channel.
+def ranks() -> Select[int]:
+    """The role above MEMBER of a membership, if it has one."""
+    role = select(ChannelRole.user_id).where(
+        ChannelRole.channel_id == Membership.channel_id, ChannelRole.user_id == Membership.user_id
+    )
+    return role.correlate(Membership).offset(0)
+
+
+def ranked(channel_id: Any, role: Role) -> tuple[Select[*tuple[Any, ...]], list[Any]]:
+    """The rows of `members` that have this role, found by the role, and what they are ordered by."""
+    membership = (
+        select(Membership.channel_id, Membership.user_id, Membership.joined_at)
+        .where(Membership.channel_id == ChannelRole.channel_id, Membership.user_id == ChannelRole.user_id)
+        .offset(0)
+        .lateral("membership")
+    )
+    statement = (
+        select(membership, ChannelRole.role.label("role"), ChannelRole.assigned_at.label("role_assigned_at"))
+        .join_from(ChannelRole, membership, true())
+        .where(ChannelRole.channel_id == channel_id, ChannelRole.role == role.name)
+    )
+    return statement, [membership.c.joined_at, membership.c.user_id]
 
 
 async def find_member(session: Statements, channel_id: int, user_id: int | None) -> Any | None:
@@ -166,6 +192,7 @@ async def set_member_role(
             field=["role"],
         )
     if role is Role.OWNER:
+        usable(await access_users(write, [user_id], field="userId"), field="userId")
         await assign(write, actor, channel.id, actor.id, Role.ADMIN, before=Role.OWNER)
         await write.run(update(Channel).where(Channel.id == channel.id).values(owner_id=member.user_id))
         emit(write, channel_stream(channel.id), EventType.CHANNEL_UPDATED, actor.id, {"changed": ["owner"]})
@@ -194,11 +221,11 @@ async def members_pages(
     """A page of the members of each channel, in the order of joining."""
 
     def build(parent: Any) -> Select[*tuple[Any, ...]]:
+        if role is not None and role is not Role.MEMBER:
+            return window(*ranked(parent.id, role), page)
         statement = members().where(Membership.channel_id == parent.id)
         if role is Role.MEMBER:
-            statement = statement.where(ChannelRole.role.is_(None))
-        elif role is not None:
-            statement = statement.where(ChannelRole.role == role.name)
+            statement = statement.where(~ranks().exists())
         return window(statement, [Membership.joined_at, Membership.user_id], page)
 
     return await slices(session, {"id": channel_ids}, build, page, key=lambda row: (row.joined_at, row.user_id))
@@ -238,5 +265,8 @@ async def visible_members(
     if not keys:
         return {}
     statement = members().join(Channel, Channel.id == Membership.channel_id).where(visible_to(actor))
-    rows = await session.tuples(statement.where(tuple_(Membership.channel_id, Membership.user_id).in_(keys)))
+    arrays = (bindparam(None, list(values), type_=ARRAY(BigInteger)) for values in zip(*keys, strict=True))
+    wanted = func.unnest(*arrays).table_valued("channel_id", "user_id", name="wanted").render_derived()
+    of_wanted = tuple_(Membership.channel_id, Membership.user_id).in_(select(wanted))
+    rows = await session.tuples(statement.where(of_wanted))
     return {(row.channel_id, row.user_id): row for row in rows}

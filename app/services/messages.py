@@ -14,7 +14,7 @@ from app.pages import Page, Slice, slices, window
 from app.permissions import Permission, decide
 from app.services.access import Actor, access_channel, access_message, visible_to
 from app.services.idempotency import ClientKey, once
-from app.text import clean_text
+from app.text import clean_text, is_visible
 
 # Counter, message and event in one statement: the stream's counter row is locked from here to the commit only.
 # Without a row the rights have changed since they were checked.
@@ -72,7 +72,7 @@ def clean_content(content: str, maximum: int) -> str:
             field=["content"],
         )
     cleaned = clean_text(content, ["content"], maximum=maximum)
-    if not cleaned.strip():
+    if not is_visible(cleaned):
         raise Invalid("Write something.", field=["content"])
     return cleaned
 
@@ -101,9 +101,19 @@ async def post(write: Write, actor: Actor, draft: Draft, place: Place) -> Messag
     return message
 
 
-async def keyed_message(session: Statements, actor: Actor, key: ClientKey) -> Message | None:
-    statement = select(Message).join(Channel, Channel.id == Message.channel_id).where(visible_to(actor))
-    return await session.first(statement.where(Message.author_id == actor.id, Message.client_key == key.key))
+async def keyed_message(session: Statements, actor: Actor, key: ClientKey) -> Written[Message] | None:
+    """What an earlier try under this key posted, with the position of its event."""
+    statement = (
+        select(Message, StreamHead.epoch)
+        .join(Channel, Channel.id == Message.channel_id)
+        .join(StreamHead, StreamHead.stream_id == func.concat("c", Message.channel_id))
+        .where(visible_to(actor), Message.author_id == actor.id, Message.client_key == key.key)
+    )
+    found: Sequence[Any] = await session.tuples(statement)
+    if not found:
+        return None
+    message: Any = found[0]
+    return Written(message, {channel_stream(message.channel_id): Position(message.epoch, message.seq)})
 
 
 async def send_message(

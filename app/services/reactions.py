@@ -8,7 +8,7 @@ from sqlalchemy import Select, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from app.db import Database, Statements, Write, Written, among, violated
+from app.db import Database, Statements, Write, Written, among, has_text, plan_for_values, violated
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
 from app.events.log import WORKSPACE, EventType, channel_stream, emit
 from app.models import Message, MessageReaction, Reaction, ReactionKind, User
@@ -38,9 +38,12 @@ async def add_reaction(write: Write, actor: Actor, message_id: int | None, code:
     reaction = await access_reaction(write, code)
     if message.deleted_at is not None:
         raise Conflict(ErrorCode.MESSAGE_DELETED, "The message was deleted.", field=["messageId"])
-    different = set(
-        await write.rows(select(MessageReaction.reaction_id).where(MessageReaction.message_id == message.id).distinct())
+    shown = (
+        select(MessageReaction.reaction_id)
+        .join(Reaction, Reaction.id == MessageReaction.reaction_id)
+        .where(MessageReaction.message_id == message.id, Reaction.deleted_at.is_(None))
     )
+    different = set(await write.rows(shown.distinct()))
     if reaction.id not in different and len(different) >= MAX_DIFFERENT_PER_MESSAGE:
         raise Invalid(f"A message has at most {MAX_DIFFERENT_PER_MESSAGE} different reactions.", field=["code"])
     added = await write.run(
@@ -136,7 +139,8 @@ async def reactions_page(
     if kind is not None:
         statement = statement.where(Reaction.kind == kind.value)
     if code_contains:
-        statement = statement.where(Reaction.code.contains(code_contains.lower(), autoescape=True))
+        statement = statement.where(has_text(Reaction.code, code_contains))
+        await plan_for_values(session)
     rows = await session.rows(window(statement, [Reaction.code], page))
     return cut(rows, [(row.code,) for row in rows], page)
 

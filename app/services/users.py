@@ -7,7 +7,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.auth import Authenticator, Claims
-from app.db import Database, Statements, Write, among
+from app.db import Database, Statements, Write, among, has_text, plan_for_values
 from app.errors import ErrorCode, Forbidden, Invalid, NotFound
 from app.events.log import WORKSPACE, EventType, emit, user_stream
 from app.models import StreamHead, User
@@ -120,7 +120,8 @@ async def users_page(session: Statements, page: Page, *, name_contains: str | No
     by_name = func.lower(User.name)
     statement = window(select(User, by_name.label("sort_name")), [by_name, User.id], page)
     if name_contains:
-        statement = statement.where(by_name.contains(name_contains.lower(), autoescape=True))
+        statement = statement.where(has_text(by_name, name_contains))
+        await plan_for_values(session)
     rows: Sequence[Any] = await session.tuples(statement)
     return cut(rows, [(row.sort_name, row.id) for row in rows], page)
 
