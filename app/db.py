@@ -17,6 +17,7 @@ look like.
 import asyncio
 import random
 import re
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ def among(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
 
 def has_text(lowered: Any, needle: str) -> ColumnElement[bool]:
     """Whether a lower-case column has this text in it, in any case. PostgreSQL lowers both: Python's idea differs."""
-    escaped = re.sub(r"([/%_])", r"/\1", needle)
+    escaped = re.sub(r"([/%_])", r"/\1", unicodedata.normalize("NFC", needle))  # as names are stored
     return cast("ColumnElement[bool]", lowered.like("%" + func.lower(escaped, type_=Text) + "%", escape="/"))
 
 

@@ -37,9 +37,10 @@ class SlidingWindow:
 
 
 class JoinCodeGuard:
-    """Guards join codes against guessing: 10 tries a minute per user and 30 per address, right or wrong alike.
+    """Guards join codes against guessing: 10 tries a minute per user, and 30 wrong ones per address.
 
-    At 192 random bits a code is safe without it; the limits keep the noise out of the logs and the database.
+    At 192 random bits a code is safe without it; the limits keep the noise out of the logs and the database. Right
+    codes do not count for the address: a whole office may follow one invitation.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,12 +48,13 @@ class JoinCodeGuard:
         self._addresses = SlidingWindow(30, 60, clock=clock)
 
     def check(self, user_id: int, address: str | None) -> None:
-        """Count one try, or raise RateLimited without counting it."""
-        wait = max(self._users.wait(user_id), self._addresses.wait(address) if address else 0)
+        """Count one try of the user, or raise RateLimited without counting it."""
+        wait = max(self._users.wait(user_id), self._addresses.wait(address))
         if wait > 0:
-            raise RateLimited(
-                "Too many join codes tried. Wait before the next.", retry_after_ms=max(1, round(wait * 1000))
-            )
+            retry_after_ms = max(1, round(wait * 1000))
+            raise RateLimited("Too many join codes tried. Wait before the next.", retry_after_ms=retry_after_ms)
         self._users.count(user_id)
-        if address:
-            self._addresses.count(address)
+
+    def wrong(self, address: str | None) -> None:
+        """Count the try of a moment ago as wrong."""
+        self._addresses.count(address)

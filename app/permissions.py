@@ -109,7 +109,10 @@ def decide(permission: Permission, standing: Standing) -> AppError | None:
     if standing.is_dm and permission in REFUSED_IN_DM:
         return Conflict(*REFUSED_IN_DM[permission])
     if needed is not None and standing.role is not None and standing.role < needed:
-        return Forbidden(f"This needs the role {needed.name} or above in the channel.", code=ErrorCode.ROLE_TOO_LOW)
+        advice = f"This needs the role {needed.name} or above in the channel."
+        if standing.is_dm:
+            advice = "Nobody in a direct message may do this: it has no roles."
+        return Forbidden(advice, code=ErrorCode.ROLE_TOO_LOW)
     if standing.is_archived and permission in CLOSED_BY_ARCHIVING:
         return Conflict(
             ErrorCode.CHANNEL_ARCHIVED, "The channel is archived. An admin of the channel can bring it back."

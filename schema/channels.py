@@ -102,7 +102,7 @@ class ChannelPermissions:
     manage_roles: bool = strawberry.field(description="Assign roles up to the own one.")
     edit_channel: bool = strawberry.field(description="Change name and description.")
     change_privacy: bool = strawberry.field(description="Make the channel private or public.")
-    see_join_code: bool = strawberry.field(description="See and rotate the join code.")
+    see_join_code: bool = strawberry.field(description="See the join code; outside an archived channel, rotate it too.")
     delete_any_message: bool = strawberry.field(description="Delete messages of others.")
     delete_channel: bool = strawberry.field(description="Delete the channel with all that is in it.")
 
@@ -182,11 +182,13 @@ class ChannelQuery:
         first: First = None,
         after: After = None,
         name_contains: Annotated[str | None, argument("Only names with this in them, in any case.")] = None,
-        archived: Annotated[bool, argument("The archived ones instead of those in use.")] = False,  # noqa: FBT002 - a GraphQL argument
+        archived: Annotated[bool | None, argument("The archived ones instead.")] = False,  # noqa: FBT002 - GraphQL's
     ) -> Connection[Channel]:
         actor = await info.context.actor()
         page = CHANNELS.page(first, after)
-        found = await channels_page(info.context.reader, actor, page, name_contains=name_contains, archived=archived)
+        found = await channels_page(
+            info.context.reader, actor, page, name_contains=name_contains, archived=bool(archived)
+        )
         return CHANNELS.connection(found)
 
     @query("What a join code leads to; null for a wrong one. Tries are limited: 10 a minute.")
@@ -197,6 +199,7 @@ class ChannelQuery:
         context.services.join_codes.check((await context.actor()).id, context.client_address)
         channel: Any = await channel_by_join_code(context.reader, join_code)
         if channel is None:
+            context.services.join_codes.wrong(context.client_address)
             return None
         count = (await member_counts(context.reader, [channel.id])).get(channel.id, 0)
         return ChannelPreview(name=channel.name, description=channel.description, member_count=count)

@@ -59,8 +59,10 @@ def _text(error: BaseException) -> str:
 def _chain(error: BaseException) -> str:
     """The traceback with all causes, as Python prints it, but for the texts of database errors."""
     parts: list[str] = []
+    seen: list[BaseException] = []  # `raise error from error` is its own cause
     current: BaseException | None = error
-    while current is not None:
+    while current is not None and current not in seen:
+        seen.append(current)
         frames = "".join(traceback.format_tb(current.__traceback__))
         parts.append(f"{frames}{type(current).__module__}.{type(current).__qualname__}{_text(current)}")
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)

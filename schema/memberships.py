@@ -133,6 +133,8 @@ class MembershipMutation:
         actor = await context.actor()
         context.services.join_codes.check(actor.id, context.client_address)
         found = await channel_by_join_code(context.reader, join_code)
+        if found is None:
+            context.services.join_codes.wrong(context.client_address)
         await context.renew()
         channel, cursor = await context.write(lambda write, actor: join_channel_by_code(write, actor, join_code, found))
         return await member_payload(context, channel, actor.id, cursor)

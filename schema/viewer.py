@@ -23,7 +23,7 @@ class JoinedChannelsArguments(NamedTuple):
 
     first: First = None
     after: After = None
-    archived: Annotated[bool, argument("The archived ones instead of those in use.")] = False
+    archived: Annotated[bool | None, argument("The archived ones instead.")] = False
     is_dm: Annotated[bool | None, argument("Only direct messages, or none of them.")] = None
 
 
@@ -35,7 +35,7 @@ async def viewer_cursors(parents: Any, args: NoArguments, info: Info) -> list[st
 async def joined_channels(parents: Any, args: JoinedChannelsArguments, info: Info) -> list[Any]:
     page = JOINED_CHANNELS.page(args.first, args.after)
     found = await joined_channels_page(
-        info.context.reader, await info.context.actor(), page, archived=args.archived, is_dm=args.is_dm
+        info.context.reader, await info.context.actor(), page, archived=bool(args.archived), is_dm=args.is_dm
     )
     return [JOINED_CHANNELS.connection(found) for _ in parents]
 

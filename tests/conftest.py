@@ -141,10 +141,14 @@ async def http(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
 Newcomer = Callable[..., Any]
 
 
+@pytest.fixture(scope="session")
+def issuer(settings: Settings) -> LocalIssuer:
+    return LocalIssuer(settings.data_dir)
+
+
 @pytest.fixture
-def newcomer(settings: Settings, http: httpx.AsyncClient) -> Newcomer:
+def newcomer(issuer: LocalIssuer, http: httpx.AsyncClient) -> Newcomer:
     """Brings somebody in: a function of a name, and `admin=True` for a workspace admin."""
-    issuer = LocalIssuer(settings.data_dir)
 
     async def come(name: str, *, admin: bool = False) -> Person:
         person = Person(name, issuer.issue(name, admin=admin), http)

@@ -109,6 +109,8 @@ class Membership(Base):
     channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
     joined_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    # Where the channel's event stream stood: what follows is theirs to see, beginning with their own MEMBER_JOINED.
+    joined_seq: Mapped[int] = mapped_column(server_default=text("0"))
 
     __table_args__ = (
         # The viewer's own channels, and one membership without a look at the table.

@@ -69,7 +69,7 @@ async def once(
         if found is None or found.value.client_digest != key.digest:
             raise Conflict(
                 ErrorCode.KEY_REUSED,
-                "This client key was used with other input. Choose a new key.",
+                "This client key was used before: with other input, or for what is gone. Choose a new key.",
                 field=["clientKey"],
             ) from error
         return found, True

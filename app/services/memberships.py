@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from app.db import Statements, Write, among
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid
 from app.events.log import EventType, channel_stream, emit, lock, rights_changed, user_stream
-from app.models import Channel, ChannelRole, Membership
+from app.models import Channel, ChannelRole, Membership, StreamHead
 from app.pages import Page, Slice, slices, window
 from app.permissions import Permission, Role, Standing
 from app.services.access import Actor, access_channel_alone, access_users, visible_to
@@ -78,7 +78,10 @@ async def admit(
     if not wanted:
         return
     rows = [{"channel_id": channel_id, "user_id": user_id} for user_id in wanted]
-    added = await write.rows(upsert(Membership).values(rows).on_conflict_do_nothing().returning(Membership.user_id))
+    # The caller holds the stream's lock, so the head that is read here is the one that the join is appended to.
+    head = select(StreamHead.head_seq).where(StreamHead.stream_id == channel_stream(channel_id)).scalar_subquery()
+    places = [{**row, "joined_seq": head} for row in rows]
+    added = await write.rows(upsert(Membership).values(places).on_conflict_do_nothing().returning(Membership.user_id))
     if role > Role.MEMBER:
         await write.run(insert(ChannelRole), [{**row, "role": role.name} for row in rows])
     for user_id in sorted(added):
@@ -128,7 +131,9 @@ async def leave_channel(write: Write, actor: Actor, channel_id: int | None) -> C
     access = await access_channel_alone(write, actor, channel_id, Permission.MEMBER_LEAVE)
     if access.standing.role is Role.OWNER:
         raise Conflict(
-            ErrorCode.LAST_OWNER, "Hand the channel over first: setMemberRole(role: OWNER).", field=["channelId"]
+            ErrorCode.LAST_OWNER,
+            "Hand the channel over first (setMemberRole with OWNER), or delete it.",
+            field=["channelId"],
         )
     await expel(write, actor, access.channel.id, await find_member(write, access.channel.id, actor.id))
     return access.channel

@@ -91,6 +91,7 @@ MEMBERSHIPS = (
         channel_id bigint NOT NULL,
         user_id bigint NOT NULL,
         joined_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+        joined_seq bigint DEFAULT 0 NOT NULL,
         CONSTRAINT pk_memberships PRIMARY KEY (channel_id, user_id),
         CONSTRAINT fk_memberships_channel_id FOREIGN KEY (channel_id) REFERENCES channels (id) ON DELETE CASCADE,
         CONSTRAINT fk_memberships_user_id FOREIGN KEY (user_id) REFERENCES users (id)
