@@ -107,20 +107,29 @@ class Reader(Statements):
         self._lock = asyncio.Lock()
         self._connection: AsyncConnection | None = None
         self._is_closed = False
+        self._failure: DBAPIError | None = None
 
     async def _execute(self, statement: Any, parameters: Any = None) -> Any:
         async with self._lock:
+            if self._failure is not None:
+                # PostgreSQL refuses all that follows in the transaction; what went wrong is what failed first.
+                raise self._failure
             if self._is_closed:
                 # A sibling's error ends an operation while other resolvers still run: they must not take a connection
                 # that nobody gives back.
                 raise ReaderClosed
             if self._connection is None:
                 self._connection = await self._engine.connect()
-            return await self._connection.execute(statement, parameters)
+            try:
+                return await self._connection.execute(statement, parameters)
+            except DBAPIError as error:
+                self._failure = error
+                raise
 
     async def renew(self) -> None:
         """What is read from here on is what is there from here on."""
         async with self._lock:
+            self._failure = None
             connection, self._connection = self._connection, None
             if connection is not None:
                 # Shielded: a request that is cancelled here must still give its connection back.
@@ -240,9 +249,12 @@ def has_text(lowered: Any, needle: str) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", lowered.like("%" + func.lower(escaped, type_=Text) + "%", escape="/"))
 
 
-async def plan_for_values(session: Statements) -> None:
-    """Plan what follows in this transaction for the values that it carries: the best way to search depends on what."""
+async def search(session: Statements, statement: Any) -> Sequence[Any]:
+    """The rows of a search, planned for the text that it carries: the best way depends on how common that is."""
     await session.rows(select(func.set_config("plan_cache_mode", "force_custom_plan", True)))  # noqa: FBT003 - SQL's
+    found: Sequence[Any] = await session.tuples(statement)
+    await session.rows(select(func.set_config("plan_cache_mode", "force_generic_plan", True)))  # noqa: FBT003 - SQL's
+    return found
 
 
 def sqlstate(error: DBAPIError) -> str | None:

@@ -35,6 +35,12 @@ class SlidingWindow:
         if len(self._tries) > MAX_KEYS:
             self._tries.popitem(last=False)
 
+    def take_back(self, key: Hashable) -> None:
+        """Forget the latest try."""
+        tries = self._tries.get(key)
+        if tries:
+            tries.pop()
+
 
 class JoinCodeGuard:
     """Guards join codes against guessing: 10 tries a minute per user, and 30 wrong ones per address.
@@ -48,13 +54,16 @@ class JoinCodeGuard:
         self._addresses = SlidingWindow(30, 60, clock=clock)
 
     def check(self, user_id: int, address: str | None) -> None:
-        """Count one try of the user, or raise RateLimited without counting it."""
-        wait = max(self._users.wait(user_id), self._addresses.wait(address))
+        """Count one try, or raise RateLimited without counting it. Before the look-up: tries come in parallel."""
+        wait = max(self._users.wait(user_id), self._addresses.wait(address) if address else 0)
         if wait > 0:
             retry_after_ms = max(1, round(wait * 1000))
             raise RateLimited("Too many join codes tried. Wait before the next.", retry_after_ms=retry_after_ms)
         self._users.count(user_id)
+        if address:
+            self._addresses.count(address)
 
-    def wrong(self, address: str | None) -> None:
-        """Count the try of a moment ago as wrong."""
-        self._addresses.count(address)
+    def right(self, address: str | None) -> None:
+        """The try of a moment ago was right: the address has it back."""
+        if address:
+            self._addresses.take_back(address)

@@ -1,6 +1,6 @@
 """Making and changing channels."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
@@ -17,6 +17,7 @@ from app.services.idempotency import client_key
 from schema.channels import Channel
 from schema.context import Info, event_cursor
 from schema.ids import encode, key_of, keys_of
+from schema.memberships import shown_channel
 from schema.payloads import ChannelId, DeletedPayload, Payload, UserIds, argument, given, mutation
 
 
@@ -78,7 +79,7 @@ class ChannelMutation:
             member_ids=keys_of(member_ids, "User"),
             key=key,
         )
-        channel: Any = written.value
+        channel = await shown_channel(info.context, written.value.id)
         cursor = event_cursor(actor, written.positions)
         return ChannelPayload(channel=channel, deduplicated=deduplicated, cursor=cursor)
 
@@ -89,7 +90,7 @@ class ChannelMutation:
         actor = await info.context.actor()
         key, changes = key_of(input.channel_id, "Channel"), given(input, "name", "description")
         written = await update_channel(info.context.services.database, actor, key, changes=changes)
-        channel: Any = written.value
+        channel = await shown_channel(info.context, written.value.id)
         return ChannelPayload(channel=channel, cursor=event_cursor(actor, written.positions))
 
     @mutation("Make a channel private (it gets a join code) or public (it loses it). ADMIN and above.", ChannelPayload)
@@ -99,7 +100,7 @@ class ChannelMutation:
         actor = await info.context.actor()
         key = key_of(channel_id, "Channel")
         written = await set_channel_privacy(info.context.services.database, actor, key, is_private=is_private)
-        channel: Any = written.value
+        channel = await shown_channel(info.context, written.value.id)
         return ChannelPayload(channel=channel, cursor=event_cursor(actor, written.positions))
 
     @mutation(
@@ -108,7 +109,7 @@ class ChannelMutation:
     async def rotate_join_code(self, info: Info, channel_id: ChannelId) -> ChannelPayload:
         key = key_of(channel_id, "Channel")
         channel, cursor = await info.context.write(lambda write, actor: rotate_join_code(write, actor, key))
-        return ChannelPayload(channel=channel, cursor=cursor)
+        return ChannelPayload(channel=await shown_channel(info.context, channel.id), cursor=cursor)
 
     @mutation("Make a channel read-only, or bring it back. ADMIN and above.", ChannelPayload)
     async def archive_channel(
@@ -118,7 +119,7 @@ class ChannelMutation:
         channel, cursor = await info.context.write(
             lambda write, actor: archive_channel(write, actor, key, archived=archived)
         )
-        return ChannelPayload(channel=channel, cursor=cursor)
+        return ChannelPayload(channel=await shown_channel(info.context, channel.id), cursor=cursor)
 
     @mutation("Delete a channel with all that is in it. OWNER, or a workspace admin.", DeletedPayload)
     async def delete_channel(self, info: Info, channel_id: ChannelId) -> DeletedPayload:
@@ -132,4 +133,5 @@ class ChannelMutation:
         (channel, existed), cursor = await info.context.write(
             lambda write, actor: open_direct_message(write, actor, keys)
         )
-        return ChannelPayload(channel=channel, deduplicated=existed, cursor=cursor)
+        shown = await shown_channel(info.context, channel.id)
+        return ChannelPayload(channel=shown, deduplicated=existed, cursor=cursor)

@@ -199,8 +199,8 @@ class ChannelQuery:
         context.services.join_codes.check((await context.actor()).id, context.client_address)
         channel: Any = await channel_by_join_code(context.reader, join_code)
         if channel is None:
-            context.services.join_codes.wrong(context.client_address)
             return None
+        context.services.join_codes.right(context.client_address)
         count = (await member_counts(context.reader, [channel.id])).get(channel.id, 0)
         return ChannelPreview(name=channel.name, description=channel.description, member_count=count)
 

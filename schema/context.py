@@ -64,8 +64,10 @@ class Context:
             if self._user is None:
                 found = await find_user(self.reader, self.claims)
                 if found is None:
+                    # The snapshot is older than the user will be, and its connection must not be held meanwhile: enough
+                    # newcomers at once would hold them all, each waiting for a second one.
+                    await self.reader.renew()
                     found = await provision_user(self.services.database, self.services.authenticator, self.claims)
-                    await self.reader.renew()  # its snapshot is older than the user
                 if not found.is_active:
                     raise UserInactive
                 self._user = found
@@ -81,6 +83,14 @@ class Context:
         actor = await self.actor()
         written = await self.services.database.write(lambda write: unit(write, actor))
         return written.value, event_cursor(actor, written.positions)
+
+    async def shown(self, find: Callable[[Reader, Actor], Awaitable[Mapping[int, Any]]], key: int) -> Any:
+        """What was written, as it is in the snapshot that the rest of the payload is read from; None if hidden by now.
+
+        Others may have written since the commit: the row of the write beside a later cursor would lose their change,
+        and whoever was removed in between would go on seeing.
+        """
+        return (await find(self.reader, await self.actor())).get(key)
 
     async def renew(self) -> None:
         """Read anew from here on: before a mutation, so that its payload shows what it wrote."""

@@ -102,15 +102,14 @@ class MembersPayload(Payload):
     )
 
 
-async def seen_channel(context: Context, channel_id: int) -> Any:
-    """The channel as it is after the change, if the user still sees it."""
-    return (await channels_by_id(context.reader, await context.actor(), [channel_id])).get(channel_id)
+async def shown_channel(context: Context, channel_id: int) -> Any:
+    return await context.shown(lambda reader, actor: channels_by_id(reader, actor, [channel_id]), channel_id)
 
 
 async def member_payload(
     context: Context, channel: Any, user_id: int | None, cursor: EventCursor | None
 ) -> MemberPayload:
-    shown = await seen_channel(context, channel.id)
+    shown = await shown_channel(context, channel.id)
     member = await find_member(context.reader, channel.id, user_id) if shown is not None else None
     return MemberPayload(channel=shown, member=member, cursor=cursor)
 
@@ -133,8 +132,8 @@ class MembershipMutation:
         actor = await context.actor()
         context.services.join_codes.check(actor.id, context.client_address)
         found = await channel_by_join_code(context.reader, join_code)
-        if found is None:
-            context.services.join_codes.wrong(context.client_address)
+        if found is not None:
+            context.services.join_codes.right(context.client_address)
         await context.renew()
         channel, cursor = await context.write(lambda write, actor: join_channel_by_code(write, actor, join_code, found))
         return await member_payload(context, channel, actor.id, cursor)
@@ -143,7 +142,7 @@ class MembershipMutation:
     async def leave_channel(self, info: Info, channel_id: ChannelId) -> MemberPayload:
         key = key_of(channel_id, "Channel")
         channel, cursor = await info.context.write(lambda write, actor: leave_channel(write, actor, key))
-        return MemberPayload(channel=await seen_channel(info.context, channel.id), cursor=cursor)
+        return MemberPayload(channel=await shown_channel(info.context, channel.id), cursor=cursor)
 
     @mutation("Add up to 100 people. MODERATOR and above.", MembersPayload)
     async def add_members(self, info: Info, channel_id: ChannelId, user_ids: UserIds) -> MembersPayload:
@@ -152,13 +151,13 @@ class MembershipMutation:
         pairs = [(channel.id, user_id) for user_id in wanted if user_id is not None]
         found = await visible_members(info.context.reader, await info.context.actor(), pairs)
         members = [found[pair] for pair in dict.fromkeys(pairs) if pair in found]
-        return MembersPayload(channel=await seen_channel(info.context, channel.id), members=members, cursor=cursor)
+        return MembersPayload(channel=await shown_channel(info.context, channel.id), members=members, cursor=cursor)
 
     @mutation("Take somebody with a lower role out of the channel. MODERATOR and above.", MemberPayload)
     async def remove_member(self, info: Info, channel_id: ChannelId, user_id: UserId) -> MemberPayload:
         key, target = key_of(channel_id, "Channel"), key_of(user_id, "User")
         channel, cursor = await info.context.write(lambda write, actor: remove_member(write, actor, key, target))
-        return MemberPayload(channel=await seen_channel(info.context, channel.id), cursor=cursor)
+        return MemberPayload(channel=await shown_channel(info.context, channel.id), cursor=cursor)
 
     @mutation(
         "Give a member a role, up to the own one. ADMIN and above. "

@@ -30,7 +30,7 @@ from schema.memberships import channels_of
 from schema.node import Node
 from schema.pagination import After, Before, Connection, First, KeyList, Last
 from schema.payloads import MessageId, Payload, argument, failed, mutation
-from schema.reactions import ReactionGroup, reaction_groups_of
+from schema.reactions import ReactionGroup, reaction_groups_of, shown_message
 from schema.users import User
 
 CHAIN = KeyList("replies", (int,))
@@ -205,7 +205,7 @@ class MessageMutation:
             key=client_key(input.client_key, input.channel_id, input.content),
             max_length=services.settings.max_message_length,
         )
-        message: Any = written.value
+        message = await shown_message(info.context, written.value.id)
         cursor = event_cursor(actor, written.positions)
         return MessagePayload(message=message, deduplicated=deduplicated, cursor=cursor)
 
@@ -227,7 +227,7 @@ class MessageMutation:
         except ReplyExists as error:
             existing: Any = await messages_by_id(info.context.reader, actor, [error.reply_id])
             return failed(MessagePayload, error, existing_reply=existing.get(error.reply_id))
-        message: Any = written.value
+        message = await shown_message(info.context, written.value.id)
         cursor = event_cursor(actor, written.positions)
         return MessagePayload(message=message, deduplicated=deduplicated, cursor=cursor)
 
@@ -246,10 +246,10 @@ class MessageMutation:
                 max_length=max_length,
             )
         )
-        return MessagePayload(message=message, cursor=cursor)
+        return MessagePayload(message=await shown_message(info.context, message.id), cursor=cursor)
 
     @mutation("Delete a message: its author, or MODERATOR and above. Deleting again is no error.", MessagePayload)
     async def delete_message(self, info: Info, message_id: MessageId) -> MessagePayload:
         key = key_of(message_id, "Message")
         message, cursor = await info.context.write(lambda write, actor: delete_message(write, actor, key))
-        return MessagePayload(message=message, cursor=cursor)
+        return MessagePayload(message=await shown_message(info.context, message.id), cursor=cursor)

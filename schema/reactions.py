@@ -8,6 +8,7 @@ import strawberry
 
 from app import models
 from app.models import ReactionKind
+from app.services.messages import messages_by_id
 from app.services.reactions import (
     add_reaction,
     create_reaction,
@@ -19,7 +20,7 @@ from app.services.reactions import (
     reactions_page,
     remove_reaction,
 )
-from schema.context import Info, event_cursor
+from schema.context import Context, Info, event_cursor
 from schema.enums import described
 from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
 from schema.ids import encode, key_of
@@ -92,6 +93,10 @@ async def reaction_groups_of(parents: Sequence[models.Message], args: NoArgument
     return [found[message.id] for message in parents]
 
 
+async def shown_message(context: Context, message_id: int) -> Any:
+    return await context.shown(lambda reader, actor: messages_by_id(reader, actor, [message_id]), message_id)
+
+
 @strawberry.type(description="A reaction to a message that was added or removed.")
 class ReactPayload(Payload):
     """After reacting."""
@@ -148,7 +153,8 @@ class ReactionMutation:
         (message, reaction, changed), cursor = await info.context.write(
             lambda write, actor: add_reaction(write, actor, key, code)
         )
-        return ReactPayload(message=message, reaction=reaction, changed=changed, cursor=cursor)
+        shown = await shown_message(info.context, message.id)
+        return ReactPayload(message=shown, reaction=reaction, changed=changed, cursor=cursor)
 
     @mutation("Take back an own reaction. A repeat changes nothing.", ReactPayload)
     async def remove_reaction(self, info: Info, message_id: MessageId, code: ReactionCode) -> ReactPayload:
@@ -156,7 +162,8 @@ class ReactionMutation:
         (message, reaction, changed), cursor = await info.context.write(
             lambda write, actor: remove_reaction(write, actor, key, code)
         )
-        return ReactPayload(message=message, reaction=reaction, changed=changed, cursor=cursor)
+        shown = await shown_message(info.context, message.id)
+        return ReactPayload(message=shown, reaction=reaction, changed=changed, cursor=cursor)
 
     @mutation(
         "Add a reaction to the catalogue. Workspace admins; with REACTION_CREATION=anyone, everybody.", ReactionPayload

@@ -8,7 +8,7 @@ import strawberry
 
 from app import models
 from app.services.users import set_user_active, update_profile, users_by_id, users_page
-from schema.context import Info
+from schema.context import Context, Info
 from schema.fields import NoArguments, attribute, batched, leaf, query
 from schema.ids import encode, key_of
 from schema.node import Node
@@ -59,6 +59,10 @@ class UpdateProfileInput:
     )
 
 
+async def shown_user(context: Context, user_id: int) -> Any:
+    return await context.shown(lambda reader, _: users_by_id(reader, [user_id]), user_id)
+
+
 @strawberry.type
 class UserQuery:
     """Queries about people."""
@@ -93,7 +97,7 @@ class UserMutation:
     ) -> UserPayload:
         changes = given(input, "name", "picture", "bio")
         user, cursor = await info.context.write(lambda write, actor: update_profile(write, actor, changes=changes))
-        return UserPayload(user=user, cursor=cursor)
+        return UserPayload(user=await shown_user(info.context, user.id), cursor=cursor)
 
     @mutation("Deactivate or reactivate somebody. Workspace admins only.", UserPayload)
     async def set_user_active(
@@ -101,4 +105,4 @@ class UserMutation:
     ) -> UserPayload:
         key = key_of(user_id, "User")
         user, cursor = await info.context.write(lambda write, actor: set_user_active(write, actor, key, active=active))
-        return UserPayload(user=user, cursor=cursor)
+        return UserPayload(user=await shown_user(info.context, user.id), cursor=cursor)

@@ -186,7 +186,7 @@ BUDGETS = {
     "sending a message": (
         """mutation { sendMessage(input: {channelId: "Q2hhbm5lbDo1", content: "Hello"}) {
             errors { code } message { ...short } } }""",
-        4,
+        5,
     ),
 }
 

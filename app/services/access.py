@@ -105,8 +105,8 @@ async def access_channel_alone(
     The lock comes first, in a statement of its own: a select that waits for a lock sees the locked row anew, but what
     it joins as it was before the wait.
     """
-    if channel_id is not None:
-        await lock(write, channel_stream(channel_id))
+    found = await access_channel(write, actor, channel_id, permission)  # a stranger must not hold up others by a lock
+    await lock(write, channel_stream(found.channel.id))
     return await access_channel(write, actor, channel_id, permission)
 
 
@@ -116,7 +116,7 @@ async def access_message(
     """Locks the message until the commit, so that nobody edits or deletes it meanwhile."""
     statement = (
         with_standing(select(Message).join(Channel, Channel.id == Message.channel_id), actor)
-        .where(Message.id == message_id, Channel.deleted_at.is_(None))
+        .where(Message.id == message_id, visible_to(actor))  # what is hidden is not locked, so not felt either
         .with_for_update(of=Message, key_share=True)
     )
     found = await write.tuples(statement) if message_id is not None else []
@@ -124,8 +124,6 @@ async def access_message(
         raise NotFound("message", field=[field])
     message: Any = found[0]
     standing = standing_of(message, actor)
-    if not standing.sees:
-        raise NotFound("message", field=[field])
     denial = decide(permission, standing)
     if denial is not None:
         raise denial

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, func, insert, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
-from app.db import Database, Statements, Write, Written, among, has_text, plan_for_values, violated
+from app.db import Database, Position, Statements, Write, Written, among, has_text, search, violated
 from app.errors import Conflict, ErrorCode, Invalid, NotFound
 from app.events.log import EventType, channel_stream, emit, rights_changed
 from app.models import Channel, Membership, StreamHead
@@ -16,13 +16,12 @@ from app.pages import Page, Slice, cut, window
 from app.permissions import Permission, Role
 from app.services.access import Actor, access_channel_alone, access_users, visible_to
 from app.services.idempotency import ClientKey, once
-from app.services.memberships import admit
+from app.services.memberships import MAX_MEMBERS_AT_ONCE, admit
 from app.services.users import usable
 from app.text import clean_line, clean_text
 
 MAX_NAME_LENGTH = 80
 MAX_DESCRIPTION_LENGTH = 1000
-MAX_MEMBERS_AT_ONCE = 100
 
 
 def new_join_code() -> str:
@@ -82,15 +81,17 @@ async def insert_channel(write: Write, **values: Any) -> Channel:
 
 
 async def keyed_channel(session: Statements, actor: Actor, key: ClientKey) -> Written[Channel] | None:
-    found = await session.first(
-        select(Channel).where(
-            Channel.creator_id == actor.id,
-            Channel.client_key == key.key,
-            Channel.deleted_at.is_(None),
-            visible_to(actor),
-        )
+    """What an earlier try under this key made, with the position of its event, which is the channel's first."""
+    statement = (
+        select(Channel, StreamHead.epoch)
+        .join(StreamHead, StreamHead.stream_id == func.concat("c", Channel.id))
+        .where(Channel.creator_id == actor.id, Channel.client_key == key.key, visible_to(actor))
     )
-    return Written(found, {}) if found is not None else None
+    found: Sequence[Any] = await session.tuples(statement)
+    if not found:
+        return None
+    channel: Any = found[0]
+    return Written(channel, {channel_stream(channel.id): Position(channel.epoch, 1)})
 
 
 @contextmanager
@@ -227,9 +228,8 @@ async def channels_page(
 
     # Two lists, each by an index of its own: one would pass over any number of others' private channels.
     both = union_all(part(~Channel.is_private), part(and_(Channel.is_private, Channel.id.in_(joined)))).subquery()
-    if name_contains:
-        await plan_for_values(session)
-    rows: Sequence[Any] = await session.tuples(select(both).order_by(both.c.sort_name, both.c.id).limit(page.size + 1))
+    listed = select(both).order_by(both.c.sort_name, both.c.id).limit(page.size + 1)
+    rows: Sequence[Any] = await (search(session, listed) if name_contains else session.tuples(listed))
     return cut(rows, [(row.sort_name, row.id) for row in rows], page)
 
 

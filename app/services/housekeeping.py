@@ -5,9 +5,10 @@ import logging
 from datetime import timedelta
 
 from sqlalchemy import delete, func, select, true
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database, Write, among
+from app.errors import Unavailable
 from app.models import Channel, Message
 
 BATCH = 1000  # messages per transaction: some 20 ms each, so that nobody waits for it
@@ -43,6 +44,7 @@ async def keep_house(database: Database) -> None:
                 await asyncio.sleep(0.1)
                 continue
             await database.write(drop_shells)
-        except (OSError, DBAPIError) as error:
-            logger.warning("housekeeping waits for the database: %s", type(error).__name__)
+        except (OSError, SQLAlchemyError, Unavailable) as error:
+            # Whatever it is, the next round may pass; a house that nobody keeps would not be noticed.
+            logger.warning("housekeeping tries again later: %s", type(error).__name__)
         await asyncio.sleep(PAUSE_SECONDS)

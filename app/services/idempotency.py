@@ -1,5 +1,8 @@
 """Client keys: a retry with the same key gets the first result and writes nothing.
 
+A key is unique per user and kind of thing (messages, channels): one index each decides, and a table of all keys would
+be a third write for every message. Clients draw keys at random, so the same key for both does not happen.
+
 The unique index decides, not a look beforehand: fifty parallel retries all try, one wins, the others find it.
 """
 
@@ -7,12 +10,13 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+from unicodedata import normalize
 
 import orjson
 from sqlalchemy.exc import IntegrityError
 
 from app.db import Database, Statements, Write, Written, violated
-from app.errors import AppError, Conflict, ErrorCode, RequestError
+from app.errors import AppError, Conflict, ErrorCode, Invalid, RequestError
 from app.text import clean_line
 
 MAX_KEY_LENGTH = 128
@@ -41,7 +45,8 @@ def client_key(key: str | None, *facts: Any) -> ClientKey:
     """`facts` is the whole input, in JSON terms; another input under the same key is refused."""
     if key is None:
         return ClientKey(None, None)
-    clean_line(key, ["clientKey"], maximum=MAX_KEY_LENGTH)
+    if len(key) > MAX_KEY_LENGTH or clean_line(key, ["clientKey"], maximum=MAX_KEY_LENGTH) != normalize("NFC", key):
+        raise Invalid(f"Use 1 to {MAX_KEY_LENGTH} characters without spaces around them.", field=["clientKey"])
     # Checked, but kept to the letter: the client finds its optimistic copy by it.
     return ClientKey(key, hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).digest()[:16])
 
@@ -66,7 +71,7 @@ async def once(
         is_taken = isinstance(error, IntegrityError) and violated(error) in KEY_INDEXES
         if found is None and not is_taken:
             raise
-        if found is None or found.value.client_digest != key.digest:
+        if found is None or found.value.client_digest not in {key.digest, b""}:
             raise Conflict(
                 ErrorCode.KEY_REUSED,
                 "This client key was used before: with other input, or for what is gone. Choose a new key.",

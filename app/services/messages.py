@@ -154,7 +154,8 @@ async def access_place(write: Write, actor: Actor, parent_id: int | None, *, to_
 
     All who answer in one chain take turns from here on.
     """
-    root_id = await write.first(select(func.coalesce(Message.chain_id, Message.id)).where(Message.id == parent_id))
+    root = select(func.coalesce(Message.chain_id, Message.id)).join(Channel, Channel.id == Message.channel_id)
+    root_id = await write.first(root.where(Message.id == parent_id, visible_to(actor)))
     if root_id is not None:
         # The top of the chain before any message in it: one order of locking for everybody.
         await write.rows(select(Message.id).where(Message.id == root_id).with_for_update(key_share=True))
@@ -203,14 +204,16 @@ async def delete_message(write: Write, actor: Actor, message_id: int | None) -> 
     """Its author, or a moderator. What remains is a tombstone; deleting again is no error."""
     access = await access_message(write, actor, message_id, Permission.CHANNEL_READ)
     message = access.message
-    own = message.author_id == actor.id and access.standing.role is not None
+    own = message.author_id == actor.id  # also if they have left the channel since
     denial = None if own else decide(Permission.MESSAGE_DELETE_ANY, access.standing)
     if denial is not None:
         raise denial
     if message.deleted_at is not None:
         return message
     await write.run(delete(MessageReaction).where(MessageReaction.message_id == message.id))
-    values = {"content": None, "deleted_at": func.clock_timestamp()}
+    values: dict[str, Any] = {"content": None, "deleted_at": func.clock_timestamp()}
+    if message.client_key is not None:
+        values["client_digest"] = b""  # a digest of the text would let somebody who guesses it be sure
     return await change_message(write, actor, message, values, EventType.MESSAGE_DELETED)
 
 

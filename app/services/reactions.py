@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Select, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from app.db import Database, Statements, Write, Written, among, has_text, plan_for_values, violated
+from app.db import Database, Statements, Write, Written, among, has_text, search, violated
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
 from app.events.log import WORKSPACE, EventType, channel_stream, emit
 from app.models import Message, MessageReaction, Reaction, ReactionKind, User
 from app.pages import Page, Slice, cut, slices, window
-from app.permissions import Permission
+from app.permissions import Permission, Role, decide
 from app.services.access import Actor, access_message
 from app.text import clean_url
 
@@ -60,7 +61,11 @@ async def remove_reaction(
     write: Write, actor: Actor, message_id: int | None, code: str
 ) -> tuple[Message, Reaction, bool]:
     """The last value is False if there was nothing to remove."""
-    access = await access_message(write, actor, message_id, Permission.MESSAGE_REACT)
+    access = await access_message(write, actor, message_id, Permission.CHANNEL_READ)
+    # Also whoever has left the channel may take back what is theirs; only an archived one stays as it is.
+    denial = decide(Permission.MESSAGE_REACT, replace(access.standing, role=access.standing.role or Role.MEMBER))
+    if denial is not None:
+        raise denial
     reaction = await access_reaction(write, code)
     removed = await write.run(
         delete(MessageReaction).where(
@@ -140,8 +145,8 @@ async def reactions_page(
         statement = statement.where(Reaction.kind == kind.value)
     if code_contains:
         statement = statement.where(has_text(Reaction.code, code_contains))
-        await plan_for_values(session)
-    rows = await session.rows(window(statement, [Reaction.code], page))
+    listed = window(statement, [Reaction.code], page)
+    rows: Sequence[Any] = await (search(session, listed) if code_contains else session.rows(listed))
     return cut(rows, [(row.code,) for row in rows], page)
 
 

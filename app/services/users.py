@@ -1,14 +1,15 @@
 """People: provisioning from a token, profiles, lists."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.auth import Authenticator, Claims
-from app.db import Database, Statements, Write, among, has_text, plan_for_values
-from app.errors import ErrorCode, Forbidden, Invalid, NotFound
+from app.db import Database, Statements, Write, among, has_text, search
+from app.errors import ErrorCode, Forbidden, NotFound
 from app.events.log import WORKSPACE, EventType, emit, user_stream
 from app.models import StreamHead, User
 from app.pages import Page, Slice, cut, window
@@ -17,7 +18,6 @@ from app.text import clean_line, clean_text, clean_url
 
 MAX_NAME_LENGTH = 80
 MAX_BIO_LENGTH = 1000
-MAX_EMAIL_LENGTH = 320  # RFC 3696, section 3
 
 
 async def find_user(session: Statements, claims: Claims) -> User | None:
@@ -28,23 +28,18 @@ async def find_user(session: Statements, claims: Claims) -> User | None:
 async def provision_user(database: Database, authenticator: Authenticator, claims: Claims) -> User:
     """Make the user of a token seen for the first time. Two first requests at the same time make one user."""
     profile = await authenticator.profile(claims)  # may ask the issuer: never inside a transaction
-    # Names are for everybody, addresses are not: of an address only what stands before the @ may become a name.
-    name = first_clean(profile.name, (profile.email or "").partition("@")[0], f"User {claims.subject[-6:]}")
-    picture = None
-    if profile.picture is not None:
-        try:
-            picture = clean_url(profile.picture, ["picture"])
-        except Invalid:
-            picture = None
+    # Names are for everybody, addresses and subjects are not: of an address only what stands before the @ may become a
+    # name, of a subject only a digest.
+    nameless = f"User {sha256(claims.subject.encode()).hexdigest()[:6]}"
+    name = first_clean(profile.name, (profile.email or "").partition("@")[0], nameless)
     # An address that the issuer has not verified may be somebody else's: kept, it would be theirs no more.
-    verified = profile.email if profile.email_verified else None
-    email = verified if verified and len(verified) <= MAX_EMAIL_LENGTH else None
+    email = profile.email if profile.email_verified else None
 
     async def unit(write: Write) -> User:
-        made = await insert_user(write, auth0_id=claims.subject, email=email, name=name, picture=picture)
+        made = await insert_user(write, auth0_id=claims.subject, email=email, name=name, picture=profile.picture)
         if made is None and email is not None:
             # Somebody else has this address (the same person under another login, as a rule): they come without it.
-            made = await insert_user(write, auth0_id=claims.subject, email=None, name=name, picture=picture)
+            made = await insert_user(write, auth0_id=claims.subject, email=None, name=name, picture=profile.picture)
         found = made or await find_user(write, claims)
         if found is None:
             raise NotFound("user")
@@ -121,8 +116,7 @@ async def users_page(session: Statements, page: Page, *, name_contains: str | No
     statement = window(select(User, by_name.label("sort_name")), [by_name, User.id], page)
     if name_contains:
         statement = statement.where(has_text(by_name, name_contains))
-        await plan_for_values(session)
-    rows: Sequence[Any] = await session.tuples(statement)
+    rows: Sequence[Any] = await (search(session, statement) if name_contains else session.tuples(statement))
     return cut(rows, [(row.sort_name, row.id) for row in rows], page)
 
 
