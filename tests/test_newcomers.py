@@ -7,9 +7,11 @@ from dataclasses import replace
 import httpx
 
 from app.auth import LocalIssuer
+from app.db import Database
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import Newcomer, Person
+from tests.documents import select
 
 VIEWER = "{ viewer { user { name } } }"
 
@@ -30,3 +32,11 @@ async def test_a_name_is_kept_from_the_first_request(newcomer: Newcomer) -> None
     dora = await newcomer("Dora")
     again = replace(dora, name="other")
     assert (await again.ask(VIEWER))["user"]["name"] == "Dora"
+
+
+async def test_a_newcomer_is_an_event_of_the_workspace(newcomer: Newcomer, database: Database) -> None:
+    dora = await newcomer("Dora")
+    await dora.ask(VIEWER)
+    logged = await select(database, "SELECT type, payload FROM stream_events WHERE stream_id = 'w'")
+    assert [row.type for row in logged] == ["USER_UPDATED"]
+    assert logged[0].payload["changed"] == ["created_at"]

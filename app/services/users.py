@@ -54,6 +54,8 @@ async def insert_user(write: Write, *, auth0_id: str, email: str | None, name: s
     made = await write.first(upsert(User).values(**values).on_conflict_do_nothing().returning(User))
     if made is not None:
         await write.run(insert(StreamHead).values(stream_id=user_stream(made.id)))
+        # To whoever lists people, somebody new is a change of that list.
+        emit(write, WORKSPACE, EventType.USER_UPDATED, made.id, {"user": made.id, "changed": ["created_at"]})
     return made
 
 
