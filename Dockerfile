@@ -12,6 +12,7 @@ COPY migrations migrations
 COPY alembic.ini LICENSE ./
 RUN .venv/bin/python -m compileall -q app schema migrations
 
+# The official slim image brings ca-certificates: without them the issuer's certificate could not be checked.
 FROM python:3.13-slim-bookworm
 RUN useradd --system --no-create-home --shell /usr/sbin/nologin parley
 WORKDIR /srv/parley

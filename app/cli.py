@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from inspect import getdoc
 from typing import NoReturn
 
+from app import __version__
 from app.errors import AppError
 from app.settings import StartError, load_settings
 
@@ -49,6 +50,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="parley", description=DESCRIPTION, epilog=SETTINGS, formatter_class=RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"parley {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[[Namespace], None], summary: str) -> ArgumentParser:
@@ -91,7 +93,7 @@ def _serve(options: Namespace) -> None:
     from app.server import listen, serve
 
     with listen(settings) as listener:
-        from app.databases import open_database, prepare
+        from app.open_database import open_database, prepare
 
         with open_database(settings, report=_say) as database:
             if not options.no_migrate:
@@ -112,7 +114,7 @@ def _migrate(_: Namespace) -> None:
       DB_URL=postgresql://parley:secret@db.example.org/parley parley migrate
     """
     settings = load_settings()
-    from app.databases import open_database, prepare
+    from app.open_database import open_database, prepare
 
     with open_database(settings, report=_say, shared=True) as database:
         prepare(database.url)
@@ -128,7 +130,7 @@ def _seed(_: Namespace) -> None:
       DB_URL=postgresql://parley:secret@localhost/scratch parley seed
     """
     settings = load_settings()
-    from app.databases import open_database, prepare
+    from app.open_database import open_database, prepare
 
     with open_database(settings, report=_say, shared=True) as database:
         written = prepare(database.url, demo=True)

@@ -1,5 +1,6 @@
 """From the URL that people have (`postgres://...?sslmode=require`) to the one that SQLAlchemy and asyncpg take."""
 
+import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 EXPECTED = "a URL such as postgresql://user:password@host:5432/database"
@@ -48,14 +49,7 @@ def _query(query: str) -> dict[str, str]:
     translated = {PARAMETERS[name]: value for name, value in found.items()}
     if translated.get("ssl", "prefer") not in SSL_MODES:
         raise ValueError(f"a URL whose sslmode is one of {', '.join(sorted(SSL_MODES))}")
-    if not translated.get("port", "1").isdigit() or int(translated.get("port", "1")) > LARGEST_PORT:
-        raise ValueError(f"a URL whose port is at most {LARGEST_PORT}")
+    port = translated.get("port", "1")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= LARGEST_PORT:
+        raise ValueError(f"a URL whose port is a number from 1 to {LARGEST_PORT}")
     return translated
-
-
-def redis_url(url: str) -> str:
-    """`url` itself; raises ValueError saying what is expected."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-        raise ValueError("a URL such as redis://:password@host:6379/0, or rediss:// for TLS")
-    return url

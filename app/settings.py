@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from starlette.config import Config
 
-from app.database_url import database_url, redis_url
+from app.database_url import LARGEST_PORT, database_url
 
 T = TypeVar("T")
 
 SWITCH = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 ORIGIN = r"https?://[^/\s*]+"
 MEDIA_TYPE = r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*"  # RFC 6838, section 4.2, in lower case
+LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, section 2.1
 DATA_DIR = Path(".parley")
 FILE_TYPES = frozenset(
     {
@@ -85,10 +87,25 @@ def _network(text: str) -> str:
 
 _origin = _matching(ORIGIN, "a comma-separated list of origins such as https://chat.example.org, without a path")
 _media_type = _matching(MEDIA_TYPE, "a comma-separated list of media types such as image/png,application/pdf")
-_domain = _matching(
-    r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?",
-    "a host name, with a port if need be, such as tenant.eu.auth0.com, without https:// and without a path",
-)
+
+
+def _domain(text: str) -> str:
+    parts = re.fullmatch(rf"{LABEL}(\.{LABEL})*(:(?P<port>[1-9][0-9]{{0,4}}))?", text)
+    if parts is None or int(parts["port"] or 1) > LARGEST_PORT:
+        expected = "a host name, with a port if need be, such as tenant.eu.auth0.com"
+        raise ValueError(f"{expected}, without https:// and without a path")
+    return text.lower()  # as issuers write their `iss`, which is compared to the letter
+
+
+def _redis_url(text: str) -> str:
+    expected = "a URL such as redis://:password@host:6379/0, or rediss:// for TLS"
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port != 0:
+            return text
+    except ValueError:  # in the words of urllib, about brackets or the port
+        pass
+    raise ValueError(expected)
 
 
 def _setting(parse: Callable[[str], Any], default: T, *, secret: bool = False, name: str | None = None) -> T:
@@ -103,14 +120,14 @@ class Settings:
 
     db_url: str | None = _setting(database_url, None, secret=True)
     db_pool_size: int = _setting(_number(1, 1000), 10)
-    redis_url: str | None = _setting(redis_url, None, secret=True)
+    redis_url: str | None = _setting(_redis_url, None, secret=True)
     data_dir: Path = _setting(lambda text: Path(text).expanduser(), DATA_DIR, name="PARLEY_DATA_DIR")  # noqa: RUF009 # a field
 
-    auth0_domain: str | None = _setting(lambda text: _domain(text).lower(), None)
+    auth0_domain: str | None = _setting(_domain, None)
     auth0_api_identifier: str | None = _setting(str, None)
 
     host: str = _setting(_matching(r"[A-Za-z0-9.:_-]+", "an address or a host name, such as 0.0.0.0"), "127.0.0.1")
-    port: int = _setting(_number(0, 65_535), 8000)
+    port: int = _setting(_number(0, LARGEST_PORT), 8000)
     trusted_proxies: tuple[str, ...] = _setting(_list(_network), ())
     cors_allow_origins: tuple[str, ...] = _setting(_list(_origin), ())
     graphiql: bool = _setting(_switch, default=True)

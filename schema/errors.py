@@ -5,10 +5,12 @@ The errors of a result are settled in place (`settle_errors`) by the schema itse
 """
 
 import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from graphql import GraphQLError, GraphQLSyntaxError
 
+from app.db import ReaderClosed
 from app.errors import AppError, RateLimited, Unavailable
 from schema import faults
 
@@ -34,6 +36,8 @@ class TopLevelCode(StrEnum):
 _CODES = frozenset(code.value for code in TopLevelCode)
 
 INTERNAL_MESSAGE = "Internal error. The server's log has the details under this errorId."
+OVER_TIME_MESSAGE = "This took too long. Ask for less, or try again later."
+CLOSED_MESSAGE = "Another part of the request failed first."
 TEXT_REFUSED = "A text contains a character that cannot be stored, such as NUL. Remove it and try again."
 # PostgreSQL's code for text that has no place in a UTF-8 database.
 _CHARACTER_NOT_IN_REPERTOIRE = "22021"
@@ -42,6 +46,14 @@ MAX_REQUEST_ERRORS = 5
 # Messages of the GraphQL library quote what they were sent, be it 100 KB.
 _MESSAGE_LIMIT = 500
 _SUGGESTION = re.compile(r"\s*Did you mean [^?]*\?")
+
+
+@dataclass(slots=True)
+class _Logged:
+    """What the log has of one operation: each passing failure once, each fault once and under which id."""
+
+    passing: set[faults.Place] = field(default_factory=set)
+    internal: dict[faults.Place, str] = field(default_factory=dict)
 
 
 def coded(message: str, code: TopLevelCode, **details: object) -> GraphQLError:
@@ -55,7 +67,7 @@ def is_settled(error: GraphQLError) -> bool:
 
 def settle_errors(errors: list[GraphQLError], *, operation: str | None, suggestions: bool) -> None:
     """Give every error its code and a text that may leave the server; log what is our own fault. In place."""
-    logged: dict[object, str] = {}
+    logged = _Logged()
     for error in errors:
         if not is_settled(error):
             _settle(error, operation, logged)
@@ -77,7 +89,7 @@ def settle_exception(error: Exception) -> GraphQLError:
     return settled
 
 
-def _settle(error: GraphQLError, operation: str | None, logged: dict[object, str]) -> None:
+def _settle(error: GraphQLError, operation: str | None, logged: _Logged) -> None:
     cause = _cause(error)
     if isinstance(cause, AppError):
         _settle_expected(error, cause)
@@ -88,20 +100,24 @@ def _settle(error: GraphQLError, operation: str | None, logged: dict[object, str
     elif isinstance(cause, GraphQLError) and (error.path is None or cause.message.startswith("Argument ")):
         # What is refused before any field runs: the variables, the operation's name. Likewise one field's argument.
         _set(error, TopLevelCode.BAD_REQUEST)
+    elif isinstance(cause, ReaderClosed):
+        # Of no consequence and not logged: the answer was complete, or failed by an error that is logged itself.
+        _set(error, TopLevelCode.UNAVAILABLE, CLOSED_MESSAGE)
     elif faults.sqlstate(cause) == _CHARACTER_NOT_IN_REPERTOIRE:
         _set(error, TopLevelCode.BAD_REQUEST, TEXT_REFUSED)
     elif faults.is_passing(cause):
         place = faults.place(cause)
-        if place not in logged:
-            logged[place] = ""
+        if place not in logged.passing:
+            logged.passing.add(place)
             faults.log_passing(cause)
-        _set(error, TopLevelCode.UNAVAILABLE, Unavailable().message)
+        over_time = faults.is_over_time(cause)
+        _set(error, TopLevelCode.UNAVAILABLE, OVER_TIME_MESSAGE if over_time else Unavailable().message)
     else:
         place = faults.place(cause)
-        if place not in logged:
+        if place not in logged.internal:
             path = ".".join(str(key) for key in error.path or ())
-            logged[place] = faults.log_fault(cause, operation=operation, path=path)
-        _set(error, TopLevelCode.INTERNAL, INTERNAL_MESSAGE, errorId=logged[place])
+            logged.internal[place] = faults.log_fault(cause, operation=operation, path=path)
+        _set(error, TopLevelCode.INTERNAL, INTERNAL_MESSAGE, errorId=logged.internal[place])
 
 
 def _cause(error: GraphQLError) -> Exception:

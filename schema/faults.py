@@ -2,6 +2,8 @@
 
 import logging
 import traceback
+from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import exc as sql
@@ -9,10 +11,15 @@ from sqlalchemy import exc as sql
 logger = logging.getLogger("parley.errors")
 
 # SQLSTATE classes (PostgreSQL manual, appendix A) that another try may not meet: connection lost, deadlock and
-# serialization, resources exhausted, operator intervention (a shutdown; 57014: a statement over its timeout). 55P03 is
-# a lock over its timeout.
+# serialization, resources exhausted, operator intervention (a shutdown). 55P03 is a lock over its timeout.
 _PASSING_CLASSES = frozenset({"08", "40", "53", "57"})
 _PASSING_STATES = frozenset({"55P03"})
+# "query_canceled", by whoever may: here it is the statement's own time limit (app/db.py).
+_OVER_TIME = "57014"
+# Where an error came from is told by our own lines; the last ones are mostly in a library.
+_ROOT = Path(__file__).parents[1]
+_OURS = (f"{_ROOT / 'app'}/", f"{_ROOT / 'schema'}/")
+_STATEMENTS = str(_ROOT / "app" / "db.py")
 # The driver reports a connection that died between two statements without a SQLSTATE.
 _LOST_CONNECTION = ("connection is closed", "connection was closed", "connection has been closed")
 # These are worded from names and types. Other texts may repeat a message, a token or a variable's value
@@ -35,6 +42,15 @@ def sqlstate(error: BaseException) -> str:
     return getattr(_driver_error(error), "sqlstate", None) or ""
 
 
+def is_over_time(error: BaseException) -> bool:
+    """Whether a statement ran into its time limit."""
+    return sqlstate(error) == _OVER_TIME
+
+
+def _constraint(error: BaseException) -> str:
+    return getattr(_driver_error(error), "constraint_name", None) or ""
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether a part of the server cannot be reached right now, rather than being wrong."""
     # OSError covers refused connections, which asyncpg raises bare, and asyncio's timeouts.
@@ -51,7 +67,7 @@ def is_passing(error: BaseException) -> bool:
 def _text(error: BaseException) -> str:
     """Errors of the database quote the statement's parameters and whole rows: only code and constraint are told."""
     if sqlstate(error):
-        constraint = getattr(_driver_error(error), "constraint_name", None)
+        constraint = _constraint(error)
         return f": SQLSTATE {sqlstate(error)}" + (f", constraint {constraint}" if constraint else "")
     return f": {str(error)[:_TEXT_LIMIT]}" if isinstance(error, _TELLABLE) else ""
 
@@ -82,9 +98,23 @@ def log_fault(error: BaseException, *, operation: str | None, path: str) -> str:
     return error_id
 
 
-def place(error: BaseException) -> tuple[type[BaseException], str, int]:
-    """Kind and source line of an error: the rows of one list that fail alike are one fault, not a thousand."""
-    frames = traceback.extract_tb(error.__traceback__, limit=-1)
-    if not frames:
-        return type(error), "", 0
-    return type(error), frames[0].filename, frames[0].lineno or 0
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Two failures of one operation with the same place are one fault: the rows of a list fail alike, a thousand times.
+
+    SQL errors all end in the same line of a library, so the last line of ours counts (that of app/db.py, through which
+    every statement goes, does not), and what PostgreSQL says.
+    """
+
+    kind: type[BaseException]
+    file: str
+    line: int
+    sqlstate: str
+    constraint: str
+
+
+def place(error: BaseException) -> Place:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if frame.filename.startswith(_OURS) and frame.filename != _STATEMENTS]
+    last = (ours or frames or [traceback.FrameSummary("", 0, "")])[-1]
+    return Place(type(error), last.filename, last.lineno or 0, sqlstate(error), _constraint(error))

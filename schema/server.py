@@ -1,9 +1,8 @@
 """What clients need to know of the server."""
 
-from importlib.metadata import version
-
 import strawberry
 
+from app import __version__
 from schema.context import Info
 from schema.fields import query
 
@@ -22,6 +21,5 @@ class ServerQuery:
 
     @query("What clients need to know of the server. Needs no token.")
     def server_info(self, info: Info) -> ServerInfo:
-        return ServerInfo(
-            version=version("parley"), max_message_length=info.context.services.settings.max_message_length
-        )
+        settings = info.context.services.settings
+        return ServerInfo(version=__version__, max_message_length=settings.max_message_length)

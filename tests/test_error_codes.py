@@ -7,12 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
+from graphql import GraphQLError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.db import Database
+from app.db import Database, ReaderClosed
+from app.embedded import EmbeddedPostgres
 from app.errors import Conflict, ErrorCode, Forbidden, Unavailable
-from schema.errors import settle_exception
+from app.services.memberships import member_counts
+from app.services.messages import replies
+from schema.errors import settle_errors, settle_exception
 from tests.served import SECRET, toy_app
 
 
@@ -98,10 +102,12 @@ async def test_messages_do_not_repeat_what_they_were_sent(toy: httpx.AsyncClient
 # ---------------------------------------------------------------- the database's own errors
 
 PASSING = {
-    "a statement over its timeout": ("SET LOCAL statement_timeout = 20", "SELECT pg_sleep(5)"),
     "a connection that an administrator ends": ("SELECT pg_terminate_backend(pg_backend_pid())",),
     "a server without memory": ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53200'; END $$",),
 }
+
+
+OVER_TIME = ("SET LOCAL statement_timeout = 20", "SELECT pg_sleep(5)")
 
 
 async def failure(database: Database, *statements: str, **parameters: str) -> Exception:
@@ -123,6 +129,61 @@ async def test_what_may_pass_is_unavailable(
     assert settled.message == Unavailable().message
     [record] = caplog.records
     assert (record.name, record.levelno) == ("parley.errors", logging.WARNING)
+
+
+async def test_a_statement_over_its_time_says_so(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    settled = settle_exception(await failure(database, *OVER_TIME))
+    assert settled.extensions == {"code": "UNAVAILABLE"}
+    assert settled.message == "This took too long. Ask for less, or try again later."
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_different_failures_of_the_database_are_told_apart(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They all end in the same line of a library."""
+    table = "CREATE TEMP TABLE {0} (body text CONSTRAINT {0}_short CHECK (length(body) < 5)) ON COMMIT DROP"
+    failures = [
+        await failure(database, *OVER_TIME),
+        await failure(database, "SELECT 1 / 0"),
+        await failure(database, "SELECT 1 / 0"),
+        await failure(database, table.format("a"), "INSERT INTO a SELECT 'too long'"),
+        await failure(database, table.format("b"), "INSERT INTO b SELECT 'too long'"),
+    ]
+    found = [GraphQLError("", path=[number], original_error=each) for number, each in enumerate(failures)]
+    settle_errors(found, operation=None, suggestions=False)
+    codes = [(error.extensions or {})["code"] for error in found]
+    assert codes == ["UNAVAILABLE"] + ["INTERNAL"] * 4
+    ids = [(error.extensions or {})["errorId"] for error in found[1:]]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
+    assert all(ids)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] + [logging.ERROR] * 3
+
+
+async def test_one_kind_of_failure_at_two_places_is_two_faults(
+    cluster: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its tables every statement fails alike."""
+    cluster.create_database("parley_without_tables")
+    database = Database(cluster.url("parley_without_tables"))
+    found: list[GraphQLError] = []
+    for read in (member_counts, member_counts, replies):
+        async with database.read() as reader:
+            with pytest.raises(DBAPIError) as caught:
+                await read(reader, [1])
+        found.append(GraphQLError("", path=[len(found)], original_error=caught.value))
+    await database.dispose()
+    settle_errors(found, operation=None, suggestions=False)
+    first, again, other = ((error.extensions or {})["errorId"] for error in found)
+    assert first == again != other
+    assert len(caplog.records) == 2
+
+
+async def test_what_is_read_after_the_answer_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    settled = settle_exception(ReaderClosed())
+    assert settled.extensions == {"code": "UNAVAILABLE"}
+    assert caplog.records == []
 
 
 async def test_a_connection_that_is_gone_is_unavailable(database: Database) -> None:

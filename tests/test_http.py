@@ -1,5 +1,6 @@
 """GraphQL over HTTP: what is read, and what is refused before GraphQL looks at it."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -180,3 +181,16 @@ async def test_null_is_as_good_as_missing(http: httpx.AsyncClient, extra: str) -
 async def test_what_is_not_understood_is_ignored(http: httpx.AsyncClient) -> None:
     body = b'{"query": "nonsense", "query": "{ __typename }", "id": 1, "extensions": {"persistedQuery": {}}}'
     assert (await post(http, body)).json() == {"data": {"__typename": "Query"}}
+
+
+async def test_a_persisted_query_is_asked_for_in_full(http: httpx.AsyncClient) -> None:
+    """In the words that the links of Apollo and urql wait for."""
+    hashed = {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}
+    by_post = await post(http, {"extensions": hashed, "variables": {}})
+    parameters = {"extensions": json.dumps(hashed), "operationName": "Me"}
+    by_get = await http.get("/graphql", params=parameters, headers={"accept": NEW})
+    for answer in (by_post, by_get):
+        assert (answer.status_code, code(answer)) == (400, "BAD_REQUEST")
+        assert answer.json()["errors"][0]["message"] == "PersistedQueryNotSupported"
+    in_full = await post(http, {"query": "{ __typename }", "extensions": hashed})
+    assert in_full.json() == {"data": {"__typename": "Query"}}

@@ -13,7 +13,7 @@ FLOORS = (
     {"app.migrate", "app.events", "app.auth", "app.pages"},
     {"app.services"},
     {"app.seed", "schema"},
-    {"app.databases", "app.server", "app.main"},
+    {"app.open_database", "app.server", "app.main"},
     {"app.cli", "app.__main__"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

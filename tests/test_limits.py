@@ -7,13 +7,26 @@ from typing import Any
 
 import httpx
 import pytest
-from graphql import get_introspection_query
+from graphql import (
+    OperationDefinitionNode,
+    get_introspection_query,
+    get_named_type,
+    is_introspection_type,
+    is_leaf_type,
+    is_object_type,
+    parse,
+    validate,
+)
 
 from app.auth import LocalIssuer
 from app.main import create_app
 from app.settings import Settings
+from schema.limits.cost import LIST_LENGTHS, answer_cost
+from schema.limits.prices import is_list
+from schema.root import schema
 from tests.served import UNREACHABLE
 
+CORE = schema._schema  # noqa: SLF001 - graphql-core's schema has no public name
 INTROSPECTION = get_introspection_query(
     specified_by_url=True,
     directive_is_repeatable=True,
@@ -157,11 +170,11 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         "spreads itself, directly or through others",
     ),
     "cycle in unused fragments": ("{ __typename } fragment A on Query { ...A }", "VALIDATION_FAILED", "spreads itself"),
-    "pages in pages": (PAGES, "QUERY_TOO_COSTLY", "Objects the answer may hold: 1,010,100; the limit is 10,000"),
+    "pages in pages": (PAGES, "QUERY_TOO_COSTLY", "Cost of the answer at its largest: 1,210,100; the limit is 16,000"),
     "pages of nodes": (
-        "{ nodes(ids: [" + '"x",' * 60 + "]) { ... on Channel { messages(last: 100) { nodes { author { id } } } } } }",
+        "{ nodes(ids: [" + '"x",' * 100 + "]) { ... on Channel { messages(last: 100) { nodes { author { id } } } } } }",
         "QUERY_TOO_COSTLY",
-        "Objects the answer may hold: 12,060",
+        "Cost of the answer at its largest: 22,100",
     ),
     "negative page": ("{ channels(first: -1) { nodes { id } } }", "BAD_REQUEST", "'first' of 'channels' is -1"),
     "huge page": ("{ users(first: 2147483647) { nodes { id } } }", "BAD_REQUEST", "must be from 0 to 100"),
@@ -183,7 +196,23 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "introspection many times": (
         f"{{ {fields(30, 'a#: __schema { types { fields { args { name } } } }')} }}",
         "QUERY_TOO_COSTLY",
-        "Objects the answer may hold: ",
+        "Cost of the answer at its largest: ",
+    ),
+    "contents under many names": (
+        "{ nodes(ids: [" + '"x",' * 100 + "]) { ... on Channel { messages(last: 10) { nodes {"
+        f"{fields(10, 'a#: content')} }} }} }} }} }}",
+        "QUERY_TOO_COSTLY",
+        "Cost of the answer at its largest: 51,100; the limit is 16,000",
+    ),
+    "leaves under many names": (
+        "{ channels(first: 100) { nodes { messages(last: 40) { nodes { " + fields(30, "a#: revision") + " } } } } }",
+        "QUERY_TOO_COSTLY",
+        "Cost of the answer at its largest: 16,100",
+    ),
+    "long aliases": (
+        f"{{ {'a' * 65}: __typename }}",
+        "QUERY_TOO_COSTLY",
+        "Characters in an alias: 65; the limit is 64",
     ),
 }
 
@@ -231,20 +260,34 @@ fragment Person on User { __typename id name picture }
 fragment Line on Message { __typename id seq content createdAt author { ...Person } }
 fragment Count on ReactionGroup { count viewerHasReacted reaction { id code imageUrl } }
 """
+REACTED = """
+query Reacted($id: ID!) {
+  channel(id: $id) {
+    __typename id
+    messages(last: 100) {
+      __typename
+      edges { __typename node { __typename id content createdAt author { __typename id name } replyCount
+        reactions { __typename count reaction { __typename id code } } } }
+    }
+  }
+}
+"""
 COMPONENTS = (
     "{ channels(first: 20) { nodes { id messages(last: 20) { nodes { __typename id "
     + fields(25, "...C#")
     + " } } } } }"
     + fields(25, " fragment C# on Message { __typename id content author { __typename id name } }")
 )
+TYPED_CHANNEL = CHANNEL.replace("edges {", "edges { __typename").replace("eaction {", "eaction { __typename")
 DEEPEST = (
     "{ viewer { channels(first: 2) { edges { node { messages(last: 5) { edges { node { reactions { users(first: 5) "
     "{ edges { node { id } } } } } } } } } } } }"
 )
 ALLOWED: dict[str, tuple[str, dict[str, Any]]] = {
     "100 channels with last messages and members": (TIMELINE, {"channels": 100}),
-    "a page of 100 messages with reactions": (CHANNEL, {"id": "x", "last": 100}),
-    "the same without a size": (CHANNEL, {"id": "x"}),
+    "100 messages with reactions": (REACTED, {"id": "x"}),
+    "a page with all of reactions and parents": (CHANNEL, {"id": "x"}),
+    "the same with type names": (TYPED_CHANNEL, {"id": "x"}),
     "25 components that share fields": (COMPONENTS, {}),
     "the deepest": (DEEPEST, {}),
     "an empty page": ("{ channels(first: 0) { nodes { messages { nodes { id } } } } }", {}),
@@ -309,7 +352,48 @@ async def test_a_remembered_document_is_limited_like_a_new_one(alice: httpx.Asyn
 
 
 async def test_nodes_and_edges_cost_the_same(alice: httpx.AsyncClient) -> None:
-    by_nodes = "{ channels(first: 100) { nodes { messages(first: 100) { nodes { id } } } } }"
-    by_edges = by_nodes.replace("nodes { id }", "edges { node { id } }").replace("nodes {", "edges { node {") + " }"
+    by_nodes = "{ channels(first: 100) { nodes { messages(first: 100) { nodes { content } } } } }"
+    by_edges = by_nodes.replace("nodes { content }", "edges { node { content } }").replace("nodes {", "edges { node {") + " }"
     texts = {(await refusal(alice, query))[1] for query in (by_nodes, by_edges)}
     assert len(texts) == 1
+
+
+ADD = "mutation ($ids: [ID!]!) { addMembers(channelId: 1, userIds: $ids) { members { user { bio } } } }"
+
+
+@pytest.mark.parametrize(
+    "query, variables, cost",
+    [
+        (ADD, {"ids": ["x"] * 100}, 301),
+        (ADD, {"ids": ["x"] * 3}, 10),
+        (ADD.replace("$ids)", '["x", "y"])').replace(" ($ids: [ID!]!)", ""), {}, 7),
+        (ADD, {"ids": "x"}, 301),  # the most there can be
+        (ADD.replace("members { user { bio } }", "errors { message }"), {"ids": ["x"] * 100}, 3),
+        ("{ message(id: 1) { reactions { count } } }", {}, 7),
+        ("{ message(id: 1) { reactions { reaction { kind } } } }", {}, 17),
+        ("{ message(id: 1) { content a: content seq } }", {}, 12),
+        ("{ message(id: 1) { content ...A } } fragment A on Message { content }", {}, 6),
+        ("{ viewer { user { bio picture __typename } } }", {}, 5),
+        ("{ channel(id: 1) { messages(last: 10) { nodes { replyCount } } } }", {}, 19),
+        ("{ channel(id: 1) { messages(last: 10) { nodes { createdAt } pageInfo { hasNextPage } } } }", {}, 14),
+        ("{ __schema { types { name description } } }", {}, len(CORE.type_map)),
+    ],
+)
+def test_every_field_has_its_price(query: str, variables: dict[str, Any], cost: int) -> None:
+    document = parse(query)
+    assert validate(CORE, document) == []
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    assert answer_cost(CORE, document, operation, variables) == cost
+
+
+def test_the_most_that_a_list_can_hold_is_known() -> None:
+    """Pages and ids aside, which say it themselves."""
+    unbounded = {
+        name
+        for type_ in CORE.type_map.values()
+        if is_object_type(type_) and not is_introspection_type(type_) and not type_.name.endswith("Connection")
+        for name, field in type_.fields.items()
+        if is_list(field) and not is_leaf_type(get_named_type(field.type)) and not field.args
+    }
+    assert unbounded == LIST_LENGTHS.keys()

@@ -19,6 +19,7 @@ import asyncpg
 import httpx
 import pytest
 
+from app import __version__
 from app.auth import LocalIssuer
 from app.embedded import EmbeddedPostgres
 
@@ -306,6 +307,12 @@ def test_with_another_issuer_there_is_no_token_to_print(tmp_path: Path) -> None:
 def test_schema_prints_the_schema_that_is_committed(tmp_path: Path) -> None:
     printed = parley(tmp_path, "schema").stdout
     assert printed == (ROOT / "schema" / "schema.graphql").read_text(encoding="utf-8")
+
+
+def test_the_version_is_one_and_the_same_everywhere(tmp_path: Path, folder: Path) -> None:
+    assert parley(tmp_path, "--version").stdout == f"parley {__version__}\n"
+    with serving(folder) as server:
+        assert f'"version":"{__version__}"' in server.ask("{ serverInfo { version } }")
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "token", "seed", "schema"])

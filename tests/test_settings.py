@@ -58,6 +58,14 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
         ("HOST", "http://localhost", "an address or a host name"),
         ("AUTH0_DOMAIN", "https://tenant.auth0.com", "without https://"),
         ("AUTH0_DOMAIN", "tenant.auth0.com/path", "without a path"),
+        ("AUTH0_DOMAIN", "tenant..auth0.com", "a host name"),
+        ("AUTH0_DOMAIN", "tenant.auth0.com.", "a host name"),
+        ("AUTH0_DOMAIN", "tenant-.auth0.com", "a host name"),
+        ("AUTH0_DOMAIN", "x" * 64 + ".auth0.com", "a host name"),
+        ("AUTH0_DOMAIN", "tenant.auth0.com:0", "with a port"),
+        ("AUTH0_DOMAIN", "tenant.auth0.com:0443", "with a port"),
+        ("AUTH0_DOMAIN", "tenant.auth0.com:65536", "with a port"),
+        ("AUTH0_DOMAIN", "tenant.auth0.com:99999", "with a port"),
         ("CORS_ALLOW_ORIGINS", "*", "a comma-separated list of origins"),
         ("CORS_ALLOW_ORIGINS", "https://a.example,https://b.example/", "without a path"),
         ("TRUSTED_PROXIES", "proxy.example.org", "addresses or networks"),
@@ -73,6 +81,20 @@ def test_a_bad_value_names_its_variable_and_what_was_expected(name: str, value: 
     line = problem(**{name: value}).splitlines()[0]
     assert line.startswith(f"{name} is '{value}', but must be ")
     assert expected in line
+
+
+@pytest.mark.parametrize(
+    "given_domain,expected",
+    [
+        ("Tenant.EU.auth0.com", "tenant.eu.auth0.com"),
+        ("Issuer.example.org:65535", "issuer.example.org:65535"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("localhost:1", "localhost:1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_domain_of_the_issuer_is_taken_in_lower_case(given_domain: str, expected: str) -> None:
+    assert load(AUTH0_DOMAIN=given_domain, AUTH0_API_IDENTIFIER="parley").auth0_domain == expected
 
 
 def test_all_bad_values_are_reported_at_once() -> None:
@@ -127,17 +149,23 @@ def test_a_login_survives_the_way_to_the_driver(user: str, password: str, databa
         "postgresql://u:sesame@h/db?sslmode=maybe",
         "postgresql://u:sesame@h/db?sslrootcert=/ca.pem",
         "postgresql://u:sesame@h/db?port=70000",
+        "postgresql://u:sesame@h/db?port=0",
+        "postgresql://u:sesame@h/db?port=²",
     ],
 )
 def test_a_bad_url_is_answered_without_its_password(url: str) -> None:
     line = problem(DB_URL=url)
-    assert line.startswith("DB_URL has a wrong value")
+    assert line.startswith("DB_URL has a wrong value (not shown: it may hold a secret), but must be a URL ")
     assert "sesame" not in line
 
 
 def test_redis_wants_its_own_scheme() -> None:
     assert load(REDIS_URL="rediss://:p@h:6379/0").redis_url == "rediss://:p@h:6379/0"
-    assert problem(REDIS_URL="http://h").startswith("REDIS_URL has a wrong value")
+    for url in ("http://h", "redis://", "redis://[::1", "redis://h:port", "redis://h:0", "redis://h:70000"):
+        line = problem(REDIS_URL=url)
+        assert line.startswith(
+            "REDIS_URL has a wrong value (not shown: it may hold a secret), but must be a URL such as"
+        )
 
 
 def test_secrets_stay_out_of_the_representation() -> None:

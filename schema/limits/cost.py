@@ -1,9 +1,9 @@
-"""How many objects a document can return at most, known from its text and its variables before any SQL runs.
+"""What a document's answer can cost at most, known from its text and its variables before any SQL runs.
 
-An object costs 1, multiplied by the lists around it: a connection counts as its `first` or `last`, a list with an
-argument such as `ids` as the length of that, any other list as a flat guess. Connections, edges and page infos cost
-nothing, so that `nodes` and `edges { node }` cost the same. What two fragments both select is counted once, as it is
-executed. `@skip` and `@include` do not lower the cost.
+Objects and leaves have prices (schema/limits/prices.py), multiplied by the lists around them: a connection counts as
+its `first` or `last`, a list as the ids it was asked for, any other as LIST_LENGTHS says. Connections, edges and
+page infos themselves cost nothing, so that `nodes` and `edges { node }` cost the same. What two fragments both select
+is counted once, as it is executed. `@skip` and `@include` do not lower the cost.
 """
 
 from collections.abc import Mapping
@@ -27,20 +27,20 @@ from graphql import (
     VariableNode,
     get_named_type,
     is_introspection_type,
-    is_list_type,
-    is_non_null_type,
 )
 
 from app.errors import BadRequest
 from app.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from app.services.memberships import MAX_MEMBERS_AT_ONCE
 from schema.errors import TopLevelCode, coded
+from schema.limits.prices import MAX_COST, TENTHS, field_price, is_list
 from schema.limits.shape import too_costly
 
-# 100 channels, each with its last message and author and 20 members, are 4,300. 100 x 100 messages with their authors
-# are 20,100, which takes seconds.
-MAX_COST = 10_000
-# Lists without pages: the reactions of a message, its mentions, the members just added.
-UNPAGED_LIST_SIZE = 10
+# What the lists without pages hold. `errors` of a payload has one cause. A message may have 50 reactions, but few have a
+# dozen: by 50, a timeline with those who reacted would be refused. A channel of such messages costs four times this.
+LIST_LENGTHS = {"errors": 1, "members": MAX_MEMBERS_AT_ONCE, "reactions": 12}
+# Whatever else is a list here; tests/test_limits.py knows that there is none.
+OTHER_LIST_LENGTH = 100
 # Lists in the answer of an introspection; `types` has its true length. The standard query stays below MAX_COST.
 INTROSPECTION_LIST_SIZE = 5
 
@@ -58,16 +58,27 @@ def check_cost(
 
     The document must be valid and of limited shape; the variables need not be valid.
     """
-    root = schema.get_root_type(operation.operation)
-    if root is None:
-        return []
     try:
-        cost = _Estimate(schema, document, operation, variables).cost([(root, operation.selection_set)], 1)
+        cost = answer_cost(schema, document, operation, variables)
     except BadRequest as refused:
         return [coded(refused.message, TopLevelCode.BAD_REQUEST)]
     if cost > MAX_COST:
-        return [too_costly("Objects the answer may hold", cost, MAX_COST, "Ask for smaller pages or fewer levels.")]
+        advice = "Ask for smaller pages, fewer levels or fewer fields."
+        return [too_costly("Cost of the answer at its largest", cost, MAX_COST, advice)]
     return []
+
+
+def answer_cost(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    operation: OperationDefinitionNode,
+    variables: Mapping[str, Any],
+) -> int:
+    """What the operation's answer costs at most, rounded up; raises BadRequest for an impossible page."""
+    root = schema.get_root_type(operation.operation)
+    if root is None:
+        return 0
+    return -(-_Estimate(schema, document, operation, variables).cost([(root, operation.selection_set)], 1) // TENTHS)
 
 
 class _Estimate:
@@ -85,23 +96,28 @@ class _Estimate:
         self._variables = variables
         self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
 
-    def cost(self, parts: list[_Part], times: int, page: int | None = None) -> int:
-        """Of what is selected from `times` objects; `page` is their page size if they are connections."""
+    def cost(self, parts: list[_Part], times: int, *, page: int | None = None, asked: int | None = None) -> int:
+        """Of what is selected from `times` objects, in tenths.
+
+        `page` is their page size if they are connections, `asked` how many ids the field that returned them was given.
+        """
         total = 0
         for fields in self._collect(parts).values():
+            price = field_price(fields[0][0].name.value, fields[0][1])
             inner = [
                 (cast("GraphQLCompositeType", get_named_type(field.type)), node.selection_set)
                 for node, field in fields
                 if node.selection_set is not None
             ]
             if not inner:
+                total += 0 if is_introspection_type(parts[0][0]) else times * price
                 continue
             if inner[0][0].name.endswith("Connection"):
-                total += self.cost(inner, times, max(self._page_size(node) for node, _ in fields))
+                total += self.cost(inner, times, page=max(self._page_size(node) for node, _ in fields))
                 continue
-            count = times * max(self._length(node, field, page) for node, field in fields)
-            total += count * _weight(fields[0][1])
-            total += self.cost(inner, count)
+            count = times * max(self._length(node, field, page, asked) for node, field in fields)
+            total += count * price
+            total += self.cost(inner, count, asked=self._asked(fields[0][0]))
         return total
 
     def _collect(self, parts: list[_Part]) -> _Fields:
@@ -129,16 +145,24 @@ class _Estimate:
             return parent
         return cast("GraphQLCompositeType", self._schema.get_type(node.type_condition.name.value))
 
-    def _length(self, node: FieldNode, field: GraphQLField, page: int | None) -> int:
+    def _length(self, node: FieldNode, field: GraphQLField, page: int | None, asked: int | None) -> int:
         """How many objects the field returns for one parent."""
-        if not _is_list(field):
+        if not is_list(field):
             return 1
         if page is not None:
             return page
         if is_introspection_type(get_named_type(field.type)):
             return len(self._schema.type_map) if node.name.value == "types" else INTROSPECTION_LIST_SIZE
+        given = self._asked(node)
+        if given is not None:
+            return given
+        most = LIST_LENGTHS.get(node.name.value, OTHER_LIST_LENGTH)
+        return asked if node.name.value == "members" and asked is not None else most
+
+    def _asked(self, node: FieldNode) -> int | None:
+        """The length of a field's list argument: `nodes(ids:)`, `addMembers(userIds:)`."""
         lengths = (self._list_length(argument.value) for argument in node.arguments or ())
-        return next((length for length in lengths if length is not None), UNPAGED_LIST_SIZE)
+        return next((length for length in lengths if length is not None), None)
 
     def _list_length(self, value: ValueNode) -> int | None:
         if isinstance(value, ListValueNode):
@@ -175,15 +199,3 @@ class _Estimate:
         given = self._variables[name]
         # 5.0 is an Int to GraphQL, true is not.
         return int(given) if isinstance(given, int | float) and not isinstance(given, bool) else None
-
-
-def _is_list(field: GraphQLField) -> bool:
-    return is_list_type(field.type.of_type if is_non_null_type(field.type) else field.type)
-
-
-def _weight(field: GraphQLField) -> int:
-    """1, or 0 for what is not an object of its own: edges, page infos, and the type references of introspection."""
-    type_ = get_named_type(field.type)
-    if is_introspection_type(type_):
-        return int(_is_list(field))
-    return 0 if type_.name.endswith("Edge") or type_.name == "PageInfo" else 1

@@ -32,6 +32,7 @@ class Definition:
     selections: int = 0
     root_fields: int = 0
     aliases: int = 0
+    alias_length: int = 0  # of the longest
     directives: int = 0
     directives_at_one_place: int = 0
     repeats: int = 0
@@ -60,7 +61,9 @@ def measure_definition(node: OperationDefinitionNode | FragmentDefinitionNode) -
             if isinstance(selection, FragmentSpreadNode):
                 found.spreads.append(Spread(selection.name.value, depth, introspected))
             elif isinstance(selection, FieldNode):
-                found.aliases += selection.alias is not None
+                if selection.alias is not None:
+                    found.aliases += 1
+                    found.alias_length = max(found.alias_length, len(selection.alias.value))
                 found.root_fields += depth == 0
                 names[(selection.alias or selection.name).value] += 1
                 stack += _enter_field(found, selection, depth, introspected=introspected)

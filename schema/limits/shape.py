@@ -21,6 +21,7 @@ MAX_DEPTH = 15  # from a viewer's channels over messages and reactions to users'
 MAX_INTROSPECTION_DEPTH = 20  # the standard query: 15
 MAX_SELECTIONS = 500  # fields, fragments spread out; the standard introspection query: about 230
 MAX_ALIASES = 30  # a dashboard of several lists aliases; the usual 15 is met by generated clients
+MAX_ALIAS_LENGTH = 64  # characters; every row of the answer repeats it
 MAX_REPEATS = 10  # the same name twice in one place is an accident, ten times is none
 MAX_DIRECTIVES = 50
 MAX_DIRECTIVES_AT_ONE_PLACE = 10
@@ -72,21 +73,19 @@ def too_costly(what: str, found: int, limit: int, advice: str) -> GraphQLError:
 
 def _check_writing(definitions: list[Definition], count: int) -> GraphQLError | None:
     aliases = sum(found.aliases for found in definitions)
+    alias_length = max((found.alias_length for found in definitions), default=0)
     directives = sum(found.directives for found in definitions)
     at_one_place = max((found.directives_at_one_place for found in definitions), default=0)
     repeats = max((found.repeats for found in definitions), default=0)
-    if count > MAX_FRAGMENTS:
-        return too_costly("Operations and fragments in the document", count, MAX_FRAGMENTS, "Split the document.")
-    if aliases > MAX_ALIASES:
-        return too_costly("Aliases in the document", aliases, MAX_ALIASES, "Send several requests.")
-    if repeats > MAX_REPEATS:
-        return too_costly("Repeats of one field in one place", repeats, MAX_REPEATS, "Ask for it once.")
-    if at_one_place > MAX_DIRECTIVES_AT_ONE_PLACE:
-        limit = MAX_DIRECTIVES_AT_ONE_PLACE
-        return too_costly("Directives in one place", at_one_place, limit, "Leave out the repeated ones.")
-    if directives > MAX_DIRECTIVES:
-        return too_costly("Directives in the document", directives, MAX_DIRECTIVES, "Split the document.")
-    return None
+    limits = (
+        ("Operations and fragments in the document", count, MAX_FRAGMENTS, "Split the document."),
+        ("Aliases in the document", aliases, MAX_ALIASES, "Send several requests."),
+        ("Characters in an alias", alias_length, MAX_ALIAS_LENGTH, "Use a shorter one."),
+        ("Repeats of one field in one place", repeats, MAX_REPEATS, "Ask for it once."),
+        ("Directives in one place", at_one_place, MAX_DIRECTIVES_AT_ONE_PLACE, "Leave out the repeated ones."),
+        ("Directives in the document", directives, MAX_DIRECTIVES, "Split the document."),
+    )
+    return next((too_costly(*each) for each in limits if each[1] > each[2]), None)
 
 
 def _check_total(total: Total, *, mutates: bool) -> GraphQLError | None:

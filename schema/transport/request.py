@@ -25,7 +25,7 @@ _CHARSET = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """One well-formed GraphQL-over-HTTP request. `extensions` is checked, then ignored: this server has none."""
+    """One well-formed GraphQL-over-HTTP request. `extensions` is checked, and no more: this server has none."""
 
     query: str
     operation_name: str | None
@@ -105,12 +105,15 @@ def _checked(given: Any) -> GraphQLRequest:
     if not isinstance(given, dict):
         raise Refused(400, "The body must be a JSON object with a 'query'.")
     query = given.get("query")
+    extensions = _typed(given, "extensions", dict, "an object") or {}
+    if query is None and "persistedQuery" in extensions:
+        # What the links of Apollo and urql look for: they send the document from then on.
+        raise Refused(400, "PersistedQueryNotSupported")
     if query is None:
         raise Refused(400, "There is no 'query'. Send the GraphQL document as text under that name.")
     if not isinstance(query, str) or not query.strip():
         raise Refused(400, "'query' must be a text, and not an empty one.")
     name = _typed(given, "operationName", str, "a text")
-    _typed(given, "extensions", dict, "an object")
     return GraphQLRequest(query, name or None, _typed(given, "variables", dict, "an object"))
 
 

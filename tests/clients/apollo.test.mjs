@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { ApolloClient, CombinedGraphQLErrors, HttpLink, InMemoryCache, gql } from '@apollo/client';
+import { PersistedQueryLink } from '@apollo/client/link/persisted-queries';
 
 const VIEWER = gql`query Viewer { viewer { user { id name } } }`;
 const CREATE = gql`
@@ -53,3 +55,26 @@ test('the codes of an invalid document and of invalid variables can be read', as
   assert.deepEqual(await codesOf(client.query({ query: gql`{ nonsense }` })), ['VALIDATION_FAILED']);
   assert.deepEqual(await codesOf(client.mutate({ mutation: CREATE, variables: { input: {} } })), ['BAD_REQUEST']);
 });
+
+for (const useGETForHashedQueries of [false, true]) {
+  test(`persisted queries turn into full ones (by GET: ${useGETForHashedQueries})`, async () => {
+    const sent = [];
+    const http = new HttpLink({
+      uri: process.env.PARLEY_URL,
+      headers: { authorization: `Bearer ${process.env.PARLEY_TOKEN}` },
+      fetch: (url, options) => {
+        sent.push(String(url) + (options.body ?? ''));
+        return fetch(url, options);
+      },
+    });
+    const sha256 = text => createHash('sha256').update(text).digest('hex');
+    const persisted = new PersistedQueryLink({ sha256, useGETForHashedQueries });
+    const client = new ApolloClient({ cache: new InMemoryCache(), link: persisted.concat(http) });
+    for (const count of [2, 3]) {
+      const { data } = await client.query({ query: VIEWER, fetchPolicy: 'network-only' });
+      assert.equal(data.viewer.user.name, 'urql');
+      assert.equal(sent.length, count); // refused once, and never tried again
+    }
+    assert.deepEqual(sent.map(each => each.includes('persistedQuery')), [true, false, false]);
+  });
+}
