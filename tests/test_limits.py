@@ -353,7 +353,9 @@ async def test_a_remembered_document_is_limited_like_a_new_one(alice: httpx.Asyn
 
 async def test_nodes_and_edges_cost_the_same(alice: httpx.AsyncClient) -> None:
     by_nodes = "{ channels(first: 100) { nodes { messages(first: 100) { nodes { content } } } } }"
-    by_edges = by_nodes.replace("nodes { content }", "edges { node { content } }").replace("nodes {", "edges { node {") + " }"
+    by_edges = (
+        by_nodes.replace("nodes { content }", "edges { node { content } }").replace("nodes {", "edges { node {") + " }"
+    )
     texts = {(await refusal(alice, query))[1] for query in (by_nodes, by_edges)}
     assert len(texts) == 1
 

@@ -204,7 +204,8 @@ async def delete_message(write: Write, actor: Actor, message_id: int | None) -> 
     """Its author, or a moderator. What remains is a tombstone; deleting again is no error."""
     access = await access_message(write, actor, message_id, Permission.CHANNEL_READ)
     message = access.message
-    own = message.author_id == actor.id  # also if they have left the channel since
+    # Members only, even the author: after somebody's MEMBER_LEFT nothing in the channel's stream is by them.
+    own = message.author_id == actor.id and access.standing.role is not None
     denial = None if own else decide(Permission.MESSAGE_DELETE_ANY, access.standing)
     if denial is not None:
         raise denial

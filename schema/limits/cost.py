@@ -36,8 +36,8 @@ from schema.errors import TopLevelCode, coded
 from schema.limits.prices import MAX_COST, TENTHS, field_price, is_list
 from schema.limits.shape import too_costly
 
-# What the lists without pages hold. `errors` of a payload has one cause. A message may have 50 reactions, but few have a
-# dozen: by 50, a timeline with those who reacted would be refused. A channel of such messages costs four times this.
+# What the lists without pages hold. `errors` of a payload has one cause. A message may have 50 reactions, but few have
+# a dozen: by 50, a timeline with those who reacted would be refused. A channel of such messages costs four times this.
 LIST_LENGTHS = {"errors": 1, "members": MAX_MEMBERS_AT_ONCE, "reactions": 12}
 # Whatever else is a list here; tests/test_limits.py knows that there is none.
 OTHER_LIST_LENGTH = 100
