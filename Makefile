@@ -16,7 +16,7 @@ run: .venv/run.stamp ## Serve the chat on http://127.0.0.1:8000 (HOST, PORT, PAR
 	@exec $(BIN)/python -m app serve
 
 test: .venv/dev.stamp ## Run all tests on a real PostgreSQL (ARGS="-k word" chooses)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 lint: .venv/dev.stamp ## Check style, types and import directions
 	$(BIN)/ruff check
