@@ -23,7 +23,7 @@ from schema.transport.http import GraphQLEndpoint
 READY_SECONDS = 1.0
 
 
-def create_app(settings: Settings, url: str) -> Starlette:
+def create_app(settings: Settings, url: str, *, keeps_house: bool = True) -> Starlette:
     """Parley on the database at `url` (SQLAlchemy's asyncpg form), which must be migrated."""
 
     @asynccontextmanager
@@ -31,12 +31,13 @@ def create_app(settings: Settings, url: str) -> Starlette:
         database = Database(url, pool_size=settings.db_pool_size)
         authenticator = create_authenticator(settings)
         app.state.services = Services(settings=settings, database=database, authenticator=authenticator)
-        house = asyncio.create_task(keep_house(database), name="housekeeping")
+        house = asyncio.create_task(keep_house(database), name="housekeeping") if keeps_house else None
         try:
             yield
         finally:
-            house.cancel()
-            await asyncio.gather(house, return_exceptions=True)
+            if house is not None:
+                house.cancel()
+                await asyncio.gather(house, return_exceptions=True)
             await authenticator.aclose()
             await database.dispose()
 

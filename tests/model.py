@@ -117,7 +117,8 @@ class Chat:
         """What the author made under the same client key. If they see it no more, the key is just used up."""
         key = (new.author, new.client_key)
         found = next((thing for thing in made if new.client_key and (thing.author, thing.client_key) == key), None)
-        refuse("KEY_REUSED", when=found is not None and self.sees(new.author, found) and found.given != new.given)
+        if found and self.sees(new.author, found):
+            refuse("KEY_REUSED", when=found.given not in (None, new.given))
         return found
 
     def check_name(self, channel: Channel, name: str | None, *, private: bool) -> None:
@@ -240,7 +241,7 @@ class Chat:
         if message.author is not actor or actor not in message.channel.members or message.channel.is_deleted:
             self.need(actor, message.channel, "deleteAnyMessage")
         message.reactions.clear()
-        return change(message, content=None)
+        return change(message, content=None, given=None)  # nothing of the text stays, so any input is taken for a retry
 
     def react(self, actor: User, message: Message, code: str, *, take_back: bool = False) -> bool:
         self.need(actor, message.channel, "post")

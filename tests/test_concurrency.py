@@ -7,6 +7,7 @@ from typing import Any
 
 from app.auth import LocalIssuer
 from app.db import Database
+from app.events import cursor
 from app.settings import Settings
 from tests import documents
 from tests.at_once import at_once, crowd, events, outcomes
@@ -23,6 +24,7 @@ REPLY = documents.REPLY.replace(documents.MESSAGE, "message { id seq }")
 ADD_REACTION = documents.ADD_REACTION.replace(documents.MESSAGE, "message { id }")
 REMOVE_REACTION = documents.REMOVE_REACTION.replace(documents.MESSAGE, "message { id }")
 CHAIN = "query ($id: ID!) { message(id: $id) { replyCount replyChain(first: 100) { nodes { id parent { id } } } } }"
+NEWEST = "query ($id: ID!) { channel(id: $id) { cursor messages(last: 1) { nodes { seq } } } }"
 WHO = "{ viewer { user { id name } } }"
 
 
@@ -229,3 +231,47 @@ async def test_fifty_people_can_come_at_once(settings: Settings, alice: Person) 
     names = [f"person {number}" for number in range(50)]
     users = await first_requests(settings, alice, names)
     assert [user["name"] for user in users] == names
+
+
+async def test_a_direct_message_deleted_while_it_is_opened_leaves_one_or_none(
+    newcomer: Newcomer, root: Person, database: Database
+) -> None:
+    people = await crowd(newcomer, 3)
+    ids = [person.id for person in people]
+
+    async def open_and_delete(person: Person) -> list[dict[str, Any]]:
+        done: list[dict[str, Any]] = []
+        for _ in range(4):
+            done += await at_once([person.send(documents.OPEN_DM, userIds=ids)])
+            opened = done[-1]["channel"]
+            if opened is not None:  # another has had it deleted already
+                done += await at_once([root.send(documents.DELETE_CHANNEL, channelId=opened["id"])])
+        return done
+
+    payloads = [payload for done in await asyncio.gather(*map(open_and_delete, people)) for payload in done]
+    assert outcomes(payloads).keys() <= {"done", "NOT_FOUND"}
+    last = await people[0].ask(documents.OPEN_DM, userIds=ids)
+    for person in people:
+        shown = await person.ask("{ viewer { channels { nodes { id } } } }")
+        assert shown["channels"]["nodes"] == [{"id": last["channel"]["id"]}]
+    await check_log(database)
+
+
+async def test_a_cursor_read_with_messages_is_that_of_the_last_one(newcomer: Newcomer) -> None:
+    """Ahead of them, a client that resumes from it would miss one."""
+    people = await crowd(newcomer, 6)
+    channel = await create_channel(people[0], members=tuple(people))
+    await send(people[0], channel)
+    writers, readers = people[:3], people[3:]
+
+    async def write(writer: Person) -> None:
+        for number in range(10):
+            await writer.ask(SEND, input={"channelId": channel, "content": f"{number}"})
+
+    async def read(reader: Person) -> None:
+        for _ in range(10):
+            shown = await reader.ask(NEWEST, id=channel)
+            (position,) = cursor.decode(shown["cursor"]).values()
+            assert position.seq == shown["messages"]["nodes"][0]["seq"]
+
+    await asyncio.gather(*map(write, writers), *map(read, readers))
