@@ -18,6 +18,7 @@ import asyncio
 import random
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,11 +69,11 @@ class Position:
     seq: int
 
 
-class Statements:
+class Statements(ABC):
     """What a reader and a writer have in common: running statements on one connection."""
 
-    async def _execute(self, statement: Any, parameters: Any = None) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    async def _execute(self, statement: Any, parameters: Any = None) -> Any: ...
 
     async def rows(self, statement: TypedReturnsRows[T], parameters: Mapping[str, Any] | None = None) -> Sequence[T]:
         """All rows of a select of one model (as rows with its columns), or of one column (as plain values)."""
