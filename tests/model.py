@@ -1,10 +1,8 @@
 """The rules of the chat as the API's contract states them, in memory, sharing no code with the server.
 
-What is refused raises Refused, with the code as its text. What changes something says whether it did. What makes
-something returns it, or what was there instead: only what is new has no id yet.
+What changes something says whether it did; what makes something returns it, or what was there: only the new has no id.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeVar
@@ -32,7 +30,7 @@ RULES: dict[str, tuple[Role, str | None, bool]] = {
 }
 
 
-class Refused(Exception): ...
+class Refused(Exception): ...  # its text is the code
 
 
 @dataclass(eq=False)
@@ -113,7 +111,7 @@ class Chat:
             return action == "deleteChannel" and actor.is_workspace_admin
         return action != "seeJoinCode" or channel.is_private
 
-    def earlier(self, new: T, made: Iterable[T]) -> T | None:
+    def earlier(self, new: T, made: list[T]) -> T | None:
         """What the author made under the same client key. If they see it no more, the key is just used up."""
         key = (new.author, new.client_key)
         found = next((thing for thing in made if new.client_key and (thing.author, thing.client_key) == key), None)
@@ -149,9 +147,9 @@ class Chat:
 
     def open_direct_message(self, actor: User, others: frozenset[User]) -> Channel:
         people = {actor, *others}
-        dms = [channel for channel in self.channels if channel.name is None and not channel.is_deleted]
-        if found := next((channel for channel in dms if channel.members.keys() == people), None):
-            return found
+        for channel in self.channels:
+            if channel.name is None and not channel.is_deleted and channel.members.keys() == people:
+                return channel
         refuse("USER_INACTIVE", when=not all(user.is_active for user in people))
         self.channels.append(Channel(author=actor, is_private=True, members=dict.fromkeys(people, Role.MEMBER)))
         return self.channels[-1]
@@ -209,13 +207,14 @@ class Chat:
             return False
         refuse("LAST_OWNER", when=user is actor and own is Role.OWNER)
         refuse("ROLE_TOO_LOW", when=role > own or (user is not actor and before >= own))
+        refuse("USER_INACTIVE", when=role is Role.OWNER and not user.is_active)
         if role is Role.OWNER:
             channel.members[actor] = Role.ADMIN
         return change(channel, members={**channel.members, user: role})
 
     def post(self, new: Message, *, to_tail: bool = False) -> Message:
         self.check_content(new.content)
-        found = self.earlier(new, (message for channel in self.channels for message in channel.messages))
+        found = self.earlier(new, [message for channel in self.channels for message in channel.messages])
         if found and self.sees(new.author, found):
             return found
         self.need(new.author, new.channel, "post")
@@ -241,7 +240,7 @@ class Chat:
         if message.author is not actor or actor not in message.channel.members or message.channel.is_deleted:
             self.need(actor, message.channel, "deleteAnyMessage")
         message.reactions.clear()
-        return change(message, content=None, given=None)  # nothing of the text stays, so any input is taken for a retry
+        return change(message, content=None, given=None)  # nothing of the text stays: any input passes for a retry
 
     def react(self, actor: User, message: Message, code: str, *, take_back: bool = False) -> bool:
         self.need(actor, message.channel, "post")

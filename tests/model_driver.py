@@ -65,12 +65,11 @@ class Server:
 def serve(url: str, folder: Path) -> Iterator[Server]:
     given = {"PARLEY_DATA_DIR": str(folder), "MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_LENGTH)}
     settings = load_settings(given, env_file=None)
-    app = create_app(settings, url)
+    # Housekeeping would free the client keys of deleted channels at a moment of its own.
+    app = create_app(settings, url, keeps_house=False)
     stack = AsyncExitStack()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(stack.enter_async_context(app.router.lifespan_context(app)))
-        # It would free the client keys of deleted channels at a moment of its own.
-        next(task for task in asyncio.all_tasks(runner.get_loop()) if task.get_name() == "housekeeping").cancel()
         # A minute passes with every look at the clock, so that join codes can be tried without end.
         app.state.services = replace(app.state.services, join_codes=JoinCodeGuard(clock=count(0.0, 60.0).__next__))
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://parley.test")
