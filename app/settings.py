@@ -138,6 +138,7 @@ class Settings:
 
     # A request body is at most 128 KB, and a character in JSON up to 12 bytes.
     max_message_length: int = _setting(_number(1, 10_000), 8000)
+    event_retention_days: int = _setting(_number(1, 36_500), 7)
     reaction_creation: Literal["admin", "anyone"] = _setting(_choice("admin", "anyone"), "admin")
     max_websocket_connections_per_user: int = _setting(_number(1, 1_000_000), 5)
     max_total_websocket_connections: int = _setting(_number(1, 1_000_000), 1000)

@@ -13,6 +13,10 @@ class ServerInfo:
 
     version: str = strawberry.field(description="The version of Parley.")
     max_message_length: int = strawberry.field(description="How many characters a message may have.")
+    max_sockets_per_user: int = strawberry.field(description="How many WebSockets a user may have open at a time.")
+    event_retention_days: int = strawberry.field(
+        description="For how many days a cursor of events can be resumed. After that, read everything anew."
+    )
 
 
 @strawberry.type
@@ -22,4 +26,9 @@ class ServerQuery:
     @query("What clients need to know of the server. Needs no token.")
     def server_info(self, info: Info) -> ServerInfo:
         settings = info.context.services.settings
-        return ServerInfo(version=__version__, max_message_length=settings.max_message_length)
+        return ServerInfo(
+            version=__version__,
+            max_message_length=settings.max_message_length,
+            max_sockets_per_user=settings.max_websocket_connections_per_user,
+            event_retention_days=settings.event_retention_days,
+        )

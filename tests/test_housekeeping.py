@@ -1,9 +1,9 @@
 """What the server does by itself."""
 
-from sqlalchemy import text
+import asyncio
 
 from app.db import Database
-from app.services.housekeeping import drop_shells, empty_deleted_channels
+from app.services.housekeeping import empty_deleted_channels
 from tests.conftest import Person
 from tests.documents import DELETE_CHANNEL, REPLY, create_channel, scalar, send
 
@@ -26,12 +26,11 @@ async def test_a_deleted_channel_is_emptied_with_its_chains_and_others_are_not(
     assert (await database.write(empty_deleted_channels)).value == 0
 
 
-async def test_the_shell_of_a_deleted_channel_goes_after_a_week(alice: Person, database: Database) -> None:
-    await create_channel(alice, "kept")
+async def test_two_housekeepers_empty_a_channel_together(alice: Person, database: Database) -> None:
     channel = await create_channel(alice, "deleted")
+    for _ in range(20):
+        await send(alice, channel)
     await alice.ask(DELETE_CHANNEL, channelId=channel)
-    assert (await database.write(drop_shells)).value == 0
-    async with database.engine.begin() as connection:
-        await connection.execute(text("UPDATE channels SET deleted_at = deleted_at - interval '8 days'"))
-    assert (await database.write(drop_shells)).value == 1
-    assert await scalar(database, "SELECT count(*) FROM memberships") == 1
+    emptied = await asyncio.gather(*(database.write(empty_deleted_channels) for _ in range(4)))
+    assert sum(written.value for written in emptied) == 20
+    assert await scalar(database, MESSAGES) == 0

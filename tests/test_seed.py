@@ -1,15 +1,17 @@
 """The demo workspace is written once: whole, or not at all."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select, update
 
 from app.db import Database
-from app.models import Channel, Message, MessageReaction, User
+from app.models import Channel, Message, MessageReaction, StreamEvent, User
 from app.seed import seed_demo
-from app.services.housekeeping import drop_shells, empty_deleted_channels
+from app.services.housekeeping import empty_deleted_channels
+from app.services.retention import drop_shells, forget_old_events
 from tests.conftest import Newcomer
 
 WHOLE = {"users": 3, "channels": 4, "messages": 7, "message_reactions": 4}
@@ -39,7 +41,9 @@ async def test_deleted_demo_stays_deleted(shells_dropped: bool, database: Databa
     await database.write(lambda write: write.run(update(Channel).values(deleted_at=long_ago)))
     assert (await database.write(empty_deleted_channels)).value == WHOLE["messages"]
     if shells_dropped:
-        assert (await database.write(drop_shells)).value == WHOLE["channels"]
+        await database.write(lambda write: write.run(update(StreamEvent).values(at=long_ago)))
+        await forget_old_events(database, days=7)
+        assert (await database.write(partial(drop_shells, days=7))).value == WHOLE["channels"]
     left = await written(database)
     assert not await seed_demo(database)
     assert await written(database) == left

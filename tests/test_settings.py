@@ -54,6 +54,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
         ("PORT", "65536", "a whole number from 0 to 65535"),
         ("PORT", "8000 # comment", "a whole number from 0 to 65535"),
         ("DB_POOL_SIZE", "0", "a whole number from 1 to 1000"),
+        ("EVENT_RETENTION_DAYS", "0", "a whole number from 1"),
         ("MAX_FILE_SIZE_MB", "-1", "a whole number from 1"),
         ("HOST", "http://localhost", "an address or a host name"),
         ("AUTH0_DOMAIN", "https://tenant.auth0.com", "without https://"),

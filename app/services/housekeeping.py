@@ -1,20 +1,21 @@
-"""What the server does by itself: emptying deleted channels, a little at a time."""
+"""What the server does by itself: emptying deleted channels and forgetting old events, a little at a time."""
 
 import asyncio
 import logging
-from datetime import timedelta
+import time
+from functools import partial
 
-from sqlalchemy import delete, func, select, true
+from sqlalchemy import delete, select, true
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database, Write, among
 from app.errors import Unavailable
 from app.models import Channel, Message
+from app.services.retention import drop_shells, forget_old_events
 
 BATCH = 1000  # messages per transaction: some 20 ms each, so that nobody waits for it
-# A channel's shell, and who was in it, stay this long: clients that were away can still be told that it is gone.
-SHELL_DAYS = 7
 PAUSE_SECONDS = 30.0
+RETENTION_SECONDS = 3600.0  # retention is counted in days
 
 logger = logging.getLogger("parley.housekeeping")
 
@@ -28,22 +29,19 @@ async def empty_deleted_channels(write: Write) -> int:
     return await write.run(delete(Message).where(among(Message.id, await write.rows(doomed))))
 
 
-async def drop_shells(write: Write) -> int:
-    """Delete the channels that have been empty long enough. How many."""
-    old = Channel.deleted_at < func.now() - timedelta(days=SHELL_DAYS)
-    has_messages = select(Message.id).where(Message.channel_id == Channel.id).exists()
-    return await write.run(delete(Channel).where(old, ~has_messages))
-
-
-async def keep_house(database: Database) -> None:
+async def keep_house(database: Database, retention_days: int) -> None:
     """Run until cancelled."""
+    forgets_at = time.monotonic()
     while True:
         try:
             emptied = (await database.write(empty_deleted_channels)).value
             if emptied == BATCH:
                 await asyncio.sleep(0.1)
                 continue
-            await database.write(drop_shells)
+            if time.monotonic() >= forgets_at:
+                await forget_old_events(database, retention_days)
+                await database.write(partial(drop_shells, days=retention_days))
+                forgets_at = time.monotonic() + RETENTION_SECONDS
         except (OSError, SQLAlchemyError, Unavailable) as error:
             # Whatever it is, the next round may pass; a house that nobody keeps would not be noticed.
             logger.warning("housekeeping tries again later: %s", type(error).__name__)
