@@ -128,10 +128,11 @@ class BadRequest(RequestError):
 
 
 class CursorInvalid(RequestError):
-    """A page cursor that this server did not make, or made for another list."""
+    """A cursor that this server did not make, or made for another list."""
 
-    def __init__(self, argument: str) -> None:
-        super().__init__("CURSOR_INVALID", f"'{argument}' is not a cursor of this list. Start again without it.")
+    def __init__(self, argument: str, message: str | None = None) -> None:
+        own = f"'{argument}' is not a cursor of this list. Start again without it."
+        super().__init__("CURSOR_INVALID", message or own)
 
 
 class Unavailable(RequestError):

@@ -1,13 +1,14 @@
-"""The three kinds of fields. A parent is a row (or a small object) whose attributes are named like the fields.
+"""The kinds of fields. A parent is a row (or a small object) whose attributes are named like the fields.
 
 attribute   the parent's attribute of that name
 leaf        a pure function of the parent
 batched     everything that needs data beyond its own row: `async (parents, args, info) -> values`, one value per
 parent, in order. graphql-core reaches it through a DataLoader; an executor that works level by level calls it as it
 is.
+streamed    a subscription: a start function makes it part of what is delivered.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from inspect import Parameter, Signature
 from typing import Any, NamedTuple, get_type_hints
 
@@ -63,6 +64,33 @@ def batched(batch: Batch, description: str, *, arguments: type[Any] = NoArgument
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
         return await info.context.load(batch, root, arguments(**given), info)
 
+    _sign(resolve, arguments)
+    return strawberry.field(
+        resolver=resolve,
+        description=description,
+        directives=[ViewerDirective()] if viewer else [],
+        metadata={"batch": batch, "arguments": arguments},
+    )
+
+
+def streamed(start: Callable[..., Any], description: str, *, arguments: type[Any], item: Any) -> Any:
+    """A subscription whose results are `item`s.
+
+    `start` gets the prepared operation, the session and the sink (schema/execution/subscribe.py). The generator is only
+    how Strawberry learns of the field: results are made once for everybody, which a generator per subscriber cannot do.
+    """
+
+    async def stream(root: Any, info: Info, **given: Any) -> Any:  # noqa: ARG001 - the signature is Strawberry's
+        raise RuntimeError("Subscriptions are started by schema.execution.subscribe.")
+        yield  # type: ignore[unreachable]  # it makes this a generator
+
+    _sign(stream, arguments)
+    stream.__annotations__["return"] = AsyncGenerator[item, None]
+    return strawberry.subscription(resolver=stream, description=description, metadata={"start": start})
+
+
+def _sign(function: Any, arguments: type[Any]) -> None:
+    """Give the function the signature that Strawberry reads: the fields of a NamedTuple class as keywords."""
     hints = get_type_hints(arguments, include_extras=True)
     defaults = arguments._field_defaults
     parameters = [
@@ -73,14 +101,8 @@ def batched(batch: Batch, description: str, *, arguments: type[Any] = NoArgument
             for name in arguments._fields
         ),
     ]
-    resolve.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # functions take new attributes
-    resolve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return strawberry.field(
-        resolver=resolve,
-        description=description,
-        directives=[ViewerDirective()] if viewer else [],
-        metadata={"batch": batch, "arguments": arguments},
-    )
+    function.__signature__ = Signature(parameters)
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 
 
 def in_order(found: dict[Any, Any], keys: Sequence[Any]) -> list[Any]:

@@ -6,14 +6,24 @@ from copy import copy
 from typing import Any, Self, cast
 
 import strawberry
-from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode, validate
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    parse,
+    specified_rules,
+    validate,
+)
 from graphql.validation.validate import ValidationAbortedError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.execution import ExecutionContext
 
-from schema.errors import TopLevelCode, coded, settle_errors
+from schema.errors import TopLevelCode, coded, settle_errors, settle_exception
+from schema.execution.sink import OperationFailed
 from schema.limits import MAX_LENGTH, MAX_TOKENS, check_cost, check_shape
 
 # Validation of a usual document takes milliseconds, so what was found valid is remembered. 256 syntax trees of 2,000
@@ -42,6 +52,53 @@ class ParleySchema(strawberry.Schema):
 
     def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:  # noqa: FBT001, FBT002 - Strawberry's
         return [Guard(self), *super().get_extensions(sync)]
+
+    @property
+    def core(self) -> GraphQLSchema:
+        """graphql-core's schema, which Strawberry gives no public name."""
+        return self._schema
+
+    def operation(self, text: str, name: str | None) -> tuple[DocumentNode, OperationDefinitionNode]:
+        """The valid document of this text, and the operation in it; its cost is not checked yet.
+
+        Raises OperationFailed.
+        """
+        document = self.documents.get(text)
+        if document is None:
+            try:
+                document = parse(text, max_tokens=MAX_TOKENS, max_source_length=MAX_LENGTH)
+            except GraphQLError as error:
+                settled = settle_exception(error)
+                settled.locations = error.locations
+                raise OperationFailed([settled]) from None
+            errors = self.refuse(document)
+            if errors:
+                settle_errors(errors, operation=name, suggestions=self.introspection)
+                raise OperationFailed(errors)
+            self.documents.add(text, document)
+        operation = _operation(document, name)
+        if isinstance(operation, GraphQLError):
+            raise OperationFailed([operation])
+        return document, operation
+
+    def refuse(self, document: DocumentNode) -> list[GraphQLError]:
+        """What is wrong with the document as such: its shape, or its validity. Settled errors."""
+        return check_shape(document) or self._validate(document)
+
+    def _validate(self, document: DocumentNode) -> list[GraphQLError]:
+        """The rules of Strawberry's own assume a document that is valid otherwise."""
+        rules: list[Any] = [*specified_rules]
+        if not self.introspection:
+            rules.append(NoSchemaIntrospectionCustomRule)
+        for each in (rules, [MaybeNullValidationRule, OneOfInputValidationRule]):
+            errors = validate(self.core, document, each, hide_suggestions=not self.introspection)
+            if any(isinstance(error, ValidationAbortedError) and error.message == ABORTED for error in errors):
+                return [coded(COMPARISON_TOO_LONG, TopLevelCode.QUERY_TOO_COSTLY)]
+            for error in errors:
+                error.extensions = {"code": _code(error).value}
+            if errors:
+                return errors
+        return []
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Strawberry would log each of them, users' mistakes too, with the text of the document."""
@@ -75,7 +132,6 @@ class Guard(SchemaExtension):
     def __init__(self, schema: ParleySchema) -> None:
         super().__init__()
         self._schema = schema
-        self._core = schema._schema  # noqa: SLF001 - graphql-core's schema has no public name
         self._is_known = False
 
     def on_operation(self) -> Iterator[None]:
@@ -100,29 +156,14 @@ class Guard(SchemaExtension):
         document = context.graphql_document
         assert document is not None  # noqa: S101 - on_validate runs after parsing
         if not self._is_known:
-            errors = check_shape(document) or self._validate(document)
+            errors = self._schema.refuse(document)
             if errors:
                 return errors
             self._schema.documents.add(context.query or "", document)
         operation = _operation(document, context._provided_operation_name)  # noqa: SLF001 - its public name invents one
         if isinstance(operation, GraphQLError):
             return [operation]
-        return check_cost(self._core, document, operation, context.variables or {})
-
-    def _validate(self, document: DocumentNode) -> list[GraphQLError]:
-        """Settled errors. The rules of Strawberry's own assume a document that is valid otherwise."""
-        rules: list[Any] = [*self.execution_context.validation_rules]
-        if not self._schema.introspection:
-            rules.append(NoSchemaIntrospectionCustomRule)
-        for each in (rules, [MaybeNullValidationRule, OneOfInputValidationRule]):
-            errors = validate(self._core, document, each, hide_suggestions=not self._schema.introspection)
-            if any(isinstance(error, ValidationAbortedError) and error.message == ABORTED for error in errors):
-                return [coded(COMPARISON_TOO_LONG, TopLevelCode.QUERY_TOO_COSTLY)]
-            for error in errors:
-                error.extensions = {"code": _code(error).value}
-            if errors:
-                return errors
-        return []
+        return check_cost(self._schema.core, document, operation, context.variables or {})
 
 
 def _code(error: GraphQLError) -> TopLevelCode:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 
-def encode(typename: str, *key: int) -> str:
+def encode(typename: str, *key: int | str) -> str:
     return urlsafe_b64encode(":".join((typename, *map(str, key))).encode()).decode().rstrip("=")
 
 

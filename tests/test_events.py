@@ -63,8 +63,8 @@ async def test_a_new_channel_tells_the_channel_and_each_of_its_people(log: Log, 
         (f"c{channel}", "CHANNEL_CREATED", a, {}),
         (f"c{channel}", "MEMBER_JOINED", a, first),
         (f"c{channel}", "MEMBER_JOINED", a, second),
-        (f"u{a}", "MEMBER_JOINED", a, {**first, "channel": channel}),
-        (f"u{b}", "MEMBER_JOINED", a, {**second, "channel": channel}),
+        (f"u{a}", "MEMBER_JOINED", a, {**first, "channel": channel, "joined_seq": 0}),
+        (f"u{b}", "MEMBER_JOINED", a, {**second, "channel": channel, "joined_seq": 0}),
     ]
 
 
@@ -100,13 +100,18 @@ async def test_coming_and_going_tells_the_channel_and_the_person(
     code = await doc.join_code(alice, channel)
     key, b = number(channel), number(bob.id)
     joined, left = {"user": b, "role": "MEMBER"}, {"user": b, "previous_role": "MEMBER"}
-    came = [(f"c{key}", "MEMBER_JOINED", joined), (f"u{b}", "MEMBER_JOINED", {**joined, "channel": key})]
+
+    def came(after: int) -> list[tuple[str, str, dict[str, Any]]]:
+        """With the place in the channel's stream after which they may read it."""
+        own_payload = {**joined, "channel": key, "joined_seq": after}
+        return [(f"c{key}", "MEMBER_JOINED", joined), (f"u{b}", "MEMBER_JOINED", own_payload)]
+
     went = [(f"c{key}", "MEMBER_LEFT", left), (f"u{b}", "MEMBER_LEFT", {**left, "channel": key})]
     people = {"channelId": channel, "userIds": [bob.id, alice.id]}
     for person, document, variables, expected in (
-        (at_new_address(bob, app), doc.JOIN_BY_CODE, {"joinCode": code}, came),
+        (at_new_address(bob, app), doc.JOIN_BY_CODE, {"joinCode": code}, came(2)),
         (bob, doc.LEAVE, {"channelId": channel}, went),
-        (alice, doc.ADD_MEMBERS, people, came),
+        (alice, doc.ADD_MEMBERS, people, came(4)),
         (alice, doc.REMOVE_MEMBER, {"channelId": channel, "userId": bob.id}, went),
     ):
         events = await own(log, person, document, **variables)

@@ -21,7 +21,7 @@ from graphql import (
 from app.auth import LocalIssuer
 from app.main import create_app
 from app.settings import Settings
-from schema.limits.cost import LIST_LENGTHS, answer_cost
+from schema.limits.cost import LIST_LENGTHS, answer_cost, is_page
 from schema.limits.prices import is_list
 from schema.root import schema
 from tests.served import UNREACHABLE
@@ -176,6 +176,18 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         "QUERY_TOO_COSTLY",
         "Cost of the answer at its largest: 22,100",
     ),
+    "500 events with many contents": (
+        '{ eventsSince(after: ["x"], first: 500) { events { ... on MessageEvent { message { '
+        + fields(7, "a#: content")
+        + " } } } } }",
+        "QUERY_TOO_COSTLY",
+        "Cost of the answer at its largest: 18,500; the limit is 16,000",
+    ),
+    "too many events": (
+        '{ eventsSince(after: ["x"], first: 501) { hasMore } }',
+        "BAD_REQUEST",
+        "'first' of 'eventsSince' is 501, but must be from 0 to 500",
+    ),
     "negative page": ("{ channels(first: -1) { nodes { id } } }", "BAD_REQUEST", "'first' of 'channels' is -1"),
     "huge page": ("{ users(first: 2147483647) { nodes { id } } }", "BAD_REQUEST", "must be from 0 to 100"),
     "huge page inside": (
@@ -279,6 +291,26 @@ COMPONENTS = (
     + fields(25, " fragment C# on Message { __typename id content author { __typename id name } }")
 )
 TYPED_CHANNEL = CHANNEL.replace("edges {", "edges { __typename").replace("eaction {", "eaction { __typename")
+EVENTS = """
+query Missed($after: [EventCursor!]!) {
+  eventsSince(after: $after, first: 500) {
+    cursor hasMore resyncRequired
+    events {
+      __typename id type stream cursor at channelId actor { ...Person }
+      ... on MessageEvent { message { ...Line deletedAt revision replyCount parent { id } } }
+      ... on ReactionEvent { message { id reactions { count reaction { code } } } reaction { code } user { ...Person } }
+      ... on ChannelEvent { channel { ...Room } changedFields }
+      ... on ChannelPrivacyEvent { channel { ...Room } wasPrivate isPrivate }
+      ... on MemberEvent { channel { ...Room } user { ...Person } role previousRole }
+      ... on UserEvent { user { ...Person } }
+      ... on CatalogueEvent { reaction { id code } }
+    }
+  }
+}
+fragment Person on User { id name }
+fragment Line on Message { id seq content createdAt author { ...Person } }
+fragment Room on Channel { id name isPrivate archivedAt }
+"""
 DEEPEST = (
     "{ viewer { channels(first: 2) { edges { node { messages(last: 5) { edges { node { reactions { users(first: 5) "
     "{ edges { node { id } } } } } } } } } } } }"
@@ -290,6 +322,7 @@ ALLOWED: dict[str, tuple[str, dict[str, Any]]] = {
     "the same with type names": (TYPED_CHANNEL, {"id": "x"}),
     "25 components that share fields": (COMPONENTS, {}),
     "the deepest": (DEEPEST, {}),
+    "500 events of all kinds": (EVENTS, {"after": ["x"]}),
     "an empty page": ("{ channels(first: 0) { nodes { messages { nodes { id } } } } }", {}),
     "100 nodes": (
         "query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Message { content author { id name } } } }",
@@ -378,6 +411,9 @@ ADD = "mutation ($ids: [ID!]!) { addMembers(channelId: 1, userIds: $ids) { membe
         ("{ viewer { user { bio picture __typename } } }", {}, 5),
         ("{ channel(id: 1) { messages(last: 10) { nodes { replyCount } } } }", {}, 19),
         ("{ channel(id: 1) { messages(last: 10) { nodes { createdAt } pageInfo { hasNextPage } } } }", {}, 14),
+        ('{ eventsSince(after: ["x", "y"]) { events { type } cursor } }', {}, 111),
+        ('{ eventsSince(after: ["x"], first: null) { events { type } cursor } }', {}, 111),
+        ('query ($n: Int) { eventsSince(after: ["x"], first: $n) { events { type } hasMore } }', {"n": 10}, 12),
         ("{ __schema { types { name description } } }", {}, len(CORE.type_map)),
     ],
 )
@@ -394,7 +430,7 @@ def test_the_most_that_a_list_can_hold_is_known() -> None:
     unbounded = {
         name
         for type_ in CORE.type_map.values()
-        if is_object_type(type_) and not is_introspection_type(type_) and not type_.name.endswith("Connection")
+        if is_object_type(type_) and not is_introspection_type(type_) and not is_page(type_.name)
         for name, field in type_.fields.items()
         if is_list(field) and not is_leaf_type(get_named_type(field.type)) and not field.args
     }

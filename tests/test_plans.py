@@ -8,6 +8,9 @@ import pytest
 from graphql import FieldNode, GraphQLObjectType, TypeInfo, TypeInfoVisitor, Visitor, parse, visit
 from sqlalchemy import select, text
 
+from app.db import Position
+from app.events import cursor
+from app.events.log import viewer_positions
 from app.models import Membership, Message
 from app.seed import seed_demo
 from app.services.housekeeping import empty_deleted_channels
@@ -38,6 +41,20 @@ MESSAGE = """
     id seq content clientKey channel { name } author { name } parent { id } reply { id }
     replyCount reactions { count viewerHasReacted reaction { code } }
 """
+
+
+EVENT = "actor { name }"
+ROOM = "channel { id name }"
+MISSED = f"""query ($after: [EventCursor!]!) {{ eventsSince(after: $after, first: 500) {{ hasMore cursor events {{
+    id type stream cursor at channelId
+    ... on MessageEvent {{ {EVENT} message {{ content author {{ name }} }} }}
+    ... on ReactionEvent {{ {EVENT} message {{ content author {{ name }} }} user {{ name }} reaction {{ code }} }}
+    ... on ChannelEvent {{ {EVENT} {ROOM} }}
+    ... on ChannelPrivacyEvent {{ {EVENT} {ROOM} }}
+    ... on MemberEvent {{ {EVENT} {ROOM} user {{ name }} }}
+    ... on UserEvent {{ {EVENT} user {{ name }} }}
+    ... on CatalogueEvent {{ {EVENT} reaction {{ code }} }}
+}} }} }}"""
 
 
 def below(root: str, connection: str, page: str, nodes: str) -> str:
@@ -168,6 +185,8 @@ QUESTIONS = {
     "channel by code": Question(
         'query { channelByJoinCode(joinCode: "code-2600") { name memberCount } }', person=LONER
     ),
+    "what was missed in 500 channels": Question(MISSED, {"after": "MISSED"}, more=OWN),
+    "what was missed in a hot channel": Question(MISSED, {"after": cursor.encode({f"c{HOT}": Position(1, 90_000)})}),
     "server": Question("{ serverInfo { version } }"),
 }
 
@@ -182,15 +201,20 @@ async def large(settings: Settings, new_database: Callable[[str], str]) -> Async
 
 @pytest.fixture(scope="module")
 async def places(large: Workspace) -> dict[str, str]:
-    """What only the data says: the top of the long chain, and a place among the hot channel's members."""
+    """What only the data says.
+
+    The top of the long chain, a place among the hot channel's members, and where the hub's streams stood an event ago.
+    """
     order = (Membership.joined_at, Membership.user_id)
     middle = select(*order).where(Membership.channel_id == HOT).order_by(*order).offset(5_000).limit(1)
     async with large.database.read() as reader:
         (member,) = await reader.tuples(middle)
         (last,) = await reader.rows(select(Message).where(Message.chain_pos == 1_000))
+        heads = {stream: head for stream, head in (await viewer_positions(reader, HUB)).items() if head.seq > 0}
         return {
             "CHAIN": encode("Message", last.chain_id or 0),
             "MEMBERS": MEMBERS.cursor((member.joined_at.isoformat(), member.user_id)),
+            "MISSED": cursor.encode({stream: replace(head, seq=head.seq - 1) for stream, head in heads.items()}),
         }
 
 

@@ -6,8 +6,9 @@ rules out deadlocks.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import array
 
 from app.db import Position, Stale, Statements, Write, among
-from app.models import Membership, StreamHead
+from app.models import Membership, StreamEvent, StreamHead
 
 WORKSPACE = "w"
 
@@ -60,11 +61,63 @@ class Event:
     payload: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One entry of the log, with its place: ids and scalars only, as `Event`."""
+
+    stream_id: str
+    epoch: int
+    seq: int
+    type: EventType
+    actor_id: int | None
+    at: datetime
+    payload: Mapping[str, Any]
+
+    @property
+    def channel_id(self) -> int | None:
+        """The channel that it is about, if any."""
+        return int(self.stream_id[1:]) if self.stream_id[0] == "c" else self.payload.get("channel")
+
+    def as_message(self) -> dict[str, Any]:
+        """For other processes, in JSON terms."""
+        return {
+            "kind": "event",
+            "stream": self.stream_id,
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "type": self.type.value,
+            "actor": self.actor_id,
+            "at": self.at.isoformat(),
+            "payload": dict(self.payload),
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> "LoggedEvent":
+        """Raises ValueError for what `as_message` did not make: anybody who reaches the broker can write there."""
+        try:
+            found = cls(
+                stream_id=message["stream"],
+                epoch=message["epoch"],
+                seq=message["seq"],
+                type=EventType(message["type"]),
+                actor_id=message["actor"],
+                at=datetime.fromisoformat(message["at"]),
+                payload=message["payload"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        kinds = (found.stream_id, str), (found.epoch, int), (found.seq, int), (found.payload, dict)
+        if not all(type(value) is kind for value, kind in kinds) or found.at.tzinfo is None:
+            raise ValueError("an event with members of other types")
+        return found
+
+
 @dataclass(slots=True)
 class Pending:
-    """What one unit of work will append, and what it relies on."""
+    """What one unit of work will append, what it relies on, and what was appended when it is done."""
 
     events: list[Event] = field(default_factory=list)
+    logged: list[LoggedEvent] = field(default_factory=list)
     relied_on: dict[str, int] = field(default_factory=dict)
     rights_changed: set[str] = field(default_factory=set)
 
@@ -85,9 +138,10 @@ WITH wanted AS (
     FROM unnest(CAST(:event_streams AS text[]), CAST(:places AS int[]), CAST(:types AS text[]), CAST(:actors AS
     bigint[]), CAST(:payloads AS jsonb[])) AS event(stream_id, place, type, actor_id, payload) JOIN heads USING
     (stream_id)
+    RETURNING stream_events.*
 )
-SELECT stream_id, head_seq, epoch FROM heads
-""")
+SELECT added.*, heads.epoch FROM added JOIN heads USING (stream_id) ORDER BY added.stream_id, added.seq
+""").columns(*StreamEvent.__table__.columns, StreamHead.epoch)
 
 
 def pending(write: Write) -> Pending:
@@ -144,8 +198,8 @@ async def append(write: Write) -> None:
     for event in work.events:
         places[event.stream_id] += 1
         event_places.append(places[event.stream_id])
-    heads = await write.tuples(
-        APPEND.columns(StreamHead.stream_id, StreamHead.head_seq, StreamHead.epoch),
+    added = await write.tuples(
+        APPEND,
         {
             "streams": streams,
             "counts": [counts[stream] for stream in streams],
@@ -158,9 +212,26 @@ async def append(write: Write) -> None:
             "payloads": [orjson.dumps(event.payload).decode() for event in work.events],
         },
     )
-    if len(heads) != len(streams):
+    if len(added) != len(work.events):
         raise Stale
-    write.positions.update({head.stream_id: Position(head.epoch, head.head_seq) for head in heads})
+    note(write, [as_logged(row) for row in added])
+
+
+def as_logged(row: Any) -> LoggedEvent:
+    """A row of `stream_events` with the epoch of its stream."""
+    return LoggedEvent(row.stream_id, row.epoch, row.seq, EventType(row.type), row.actor_id, row.at, row.payload)
+
+
+def note(write: Write, events: Sequence[LoggedEvent]) -> None:
+    """These have been appended; in the order of their numbers."""
+    pending(write).logged.extend(events)
+    write.positions.update({event.stream_id: Position(event.epoch, event.seq) for event in events})
+
+
+def logged(write: Write) -> Sequence[LoggedEvent]:
+    """What the unit of work has appended."""
+    found = write.attached.get(Pending)
+    return cast("Pending", found).logged if found is not None else ()
 
 
 async def positions(session: Statements, streams: Iterable[str]) -> dict[str, Position]:

@@ -17,10 +17,15 @@ from app.permissions import Permission, Role, Standing, decide
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who is asking."""
+    """Who is asking.
+
+    `audience`: not one user, but everybody to whom this channel's events are delivered, all of whom may see it. What
+    is executed for them all must not depend on who they are; as a user, they are nobody.
+    """
 
     id: int
     is_workspace_admin: bool = False
+    audience: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,9 @@ class MessageAccess:
 def visible_to(actor: Actor) -> ColumnElement[bool]:
     """Channels that the actor may see: public ones, and those joined."""
     # Correlated to the channel alone: the statement around it may be about memberships itself.
-    joined = exists().where(Membership.channel_id == Channel.id, Membership.user_id == actor.id).correlate(Channel)
+    joined: ColumnElement[bool] = exists().where(Membership.channel_id == Channel.id, Membership.user_id == actor.id).correlate(Channel)
+    if actor.audience is not None:
+        joined = Channel.id == actor.audience
     return and_(Channel.deleted_at.is_(None), or_(~Channel.is_private, joined))
 
 

@@ -81,13 +81,16 @@ async def admit(
     # The caller holds the stream's lock, so the head that is read here is the one that the join is appended to.
     head = select(StreamHead.head_seq).where(StreamHead.stream_id == channel_stream(channel_id)).scalar_subquery()
     places = [{**row, "joined_seq": head} for row in rows]
-    added = await write.rows(upsert(Membership).values(places).on_conflict_do_nothing().returning(Membership.user_id))
+    admitted = upsert(Membership).values(places).on_conflict_do_nothing()
+    added = dict(await write.tuples(admitted.returning(Membership.user_id, Membership.joined_seq)))
     if role > Role.MEMBER:
         await write.run(insert(ChannelRole), [{**row, "role": role.name} for row in rows])
     for user_id in sorted(added):
         payload = {"user": user_id, "role": role.name}
         emit(write, channel_stream(channel_id), EventType.MEMBER_JOINED, actor.id, payload)
-        emit(write, user_stream(user_id), EventType.MEMBER_JOINED, actor.id, {**payload, "channel": channel_id})
+        # Their subscriptions begin to follow the channel when they see this, and after that position.
+        own = {**payload, "channel": channel_id, "joined_seq": added[user_id]}
+        emit(write, user_stream(user_id), EventType.MEMBER_JOINED, actor.id, own)
 
 
 async def expel(write: Write, actor: Actor, channel_id: int, member: Any) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Select, delete, func, select, text, update
 
 from app.db import Database, Position, Stale, Statements, Write, Written, among
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
-from app.events.log import EventType, channel_stream, emit
+from app.events.log import EventType, LoggedEvent, channel_stream, emit, note
 from app.models import Channel, Message, MessageReaction, StreamHead
 from app.pages import Page, Slice, slices, window
 from app.permissions import Permission, decide
@@ -97,7 +97,11 @@ async def post(write: Write, actor: Actor, draft: Draft, place: Place) -> Messag
     if not posted:
         raise Stale
     message: Message = posted[0]
-    write.positions[stream] = Position(posted[0].epoch, message.seq)
+    payload = {"message": message.id}
+    created = LoggedEvent(
+        stream, posted[0].epoch, message.seq, EventType.MESSAGE_CREATED, actor.id, message.created_at, payload
+    )
+    note(write, [created])
     return message
 
 

@@ -124,11 +124,16 @@ async def delete_reaction(write: Write, actor: Actor, reaction_id: int | None) -
     return reaction.id
 
 
-async def reactions_by_id(session: Statements, reaction_ids: Sequence[int | None]) -> dict[int, Reaction]:
+async def reactions_by_id(
+    session: Statements, reaction_ids: Sequence[int | None], *, with_deleted: bool = False
+) -> dict[int, Reaction]:
+    """Those of these reactions that are in the catalogue, or ever were."""
     wanted = {reaction_id for reaction_id in reaction_ids if reaction_id is not None}
     if not wanted:
         return {}
-    statement = select(Reaction).where(among(Reaction.id, wanted), Reaction.deleted_at.is_(None))
+    statement = select(Reaction).where(among(Reaction.id, wanted))
+    if not with_deleted:
+        statement = statement.where(Reaction.deleted_at.is_(None))
     return {reaction.id: reaction for reaction in await session.rows(statement)}
 
 

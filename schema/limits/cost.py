@@ -1,12 +1,12 @@
 """What a document's answer can cost at most, known from its text and its variables before any SQL runs.
 
-Objects and leaves have prices (schema/limits/prices.py), multiplied by the lists around them: a connection counts as
-its `first` or `last`, a list as the ids it was asked for, any other as LIST_LENGTHS says. Connections, edges and
+Objects and leaves have prices (schema/limits/prices.py), multiplied by the lists around them: a page counts as its
+`first` or `last`, a list as the ids it was asked for, any other as LIST_LENGTHS says. Connections, edges and
 page infos themselves cost nothing, so that `nodes` and `edges { node }` cost the same. What two fragments both select
 is counted once, as it is executed. `@skip` and `@include` do not lower the cost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from graphql import (
@@ -26,10 +26,12 @@ from graphql import (
     ValueNode,
     VariableNode,
     get_named_type,
+    is_abstract_type,
     is_introspection_type,
 )
 
 from app.errors import BadRequest
+from app.events.replay import MAX_PAGE as MAX_EVENTS
 from app.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from app.services.memberships import MAX_MEMBERS_AT_ONCE
 from schema.errors import TopLevelCode, coded
@@ -39,12 +41,15 @@ from schema.limits.shape import too_costly
 # What the lists without pages hold. `errors` of a payload has one cause. A message may have 50 reactions, but few have
 # a dozen: by 50, a timeline with those who reacted would be refused. A channel of such messages costs four times this.
 LIST_LENGTHS = {"errors": 1, "members": MAX_MEMBERS_AT_ONCE, "reactions": 12}
+# Pages that are no connections, and how many items they may have.
+PAGES = {"EventPage": MAX_EVENTS}
 # Whatever else is a list here; tests/test_limits.py knows that there is none.
 OTHER_LIST_LENGTH = 100
 # Lists in the answer of an introspection; `types` has its true length. The standard query stays below MAX_COST.
 INTROSPECTION_LIST_SIZE = 5
 
 _Part = tuple[GraphQLCompositeType, SelectionSetNode]
+_Fragment = InlineFragmentNode | FragmentDefinitionNode
 _Fields = dict[str, list[tuple[FieldNode, GraphQLField]]]
 
 
@@ -81,6 +86,11 @@ def answer_cost(
     return -(-_Estimate(schema, document, operation, variables).cost([(root, operation.selection_set)], 1) // TENTHS)
 
 
+def is_page(typename: str) -> bool:
+    """Whether this is a type whose list is as long as the field's `first` or `last` says."""
+    return typename.endswith("Connection") or typename in PAGES
+
+
 class _Estimate:
     def __init__(
         self,
@@ -99,8 +109,14 @@ class _Estimate:
     def cost(self, parts: list[_Part], times: int, *, page: int | None = None, asked: int | None = None) -> int:
         """Of what is selected from `times` objects, in tenths.
 
-        `page` is their page size if they are connections, `asked` how many ids the field that returned them was given.
+        `page` is their size if they are pages, `asked` how many ids the field that returned them was given.
         """
+        parent = parts[0][0]
+        if is_abstract_type(parent):
+            # An object is of one of these types, and what the document asks of the others costs nothing.
+            types: Iterable[GraphQLCompositeType] = self._schema.get_possible_types(parent)
+            each = ([(type_, selected) for _, selected in parts] for type_ in types)
+            return max(self.cost(of_type, times, page=page, asked=asked) for of_type in each)
         total = 0
         for fields in self._collect(parts).values():
             price = field_price(fields[0][0].name.value, fields[0][1])
@@ -110,10 +126,10 @@ class _Estimate:
                 if node.selection_set is not None
             ]
             if not inner:
-                total += 0 if is_introspection_type(parts[0][0]) else times * price
+                total += 0 if is_introspection_type(parent) else times * price
                 continue
-            if inner[0][0].name.endswith("Connection"):
-                total += self.cost(inner, times, page=max(self._page_size(node) for node, _ in fields))
+            if is_page(inner[0][0].name):
+                total += self.cost(inner, times, page=max(self._page_size(node, field) for node, field in fields))
                 continue
             count = times * max(self._length(node, field, page, asked) for node, field in fields)
             total += count * price
@@ -131,19 +147,21 @@ class _Estimate:
                     field = self._schema.get_field(parent, selection.name.value)
                     if field is not None:
                         found.setdefault((selection.alias or selection.name).value, []).append((selection, field))
-                elif isinstance(selection, InlineFragmentNode):
-                    stack.append((self._condition(selection, parent), selection.selection_set))
-                elif isinstance(selection, FragmentSpreadNode):
-                    fragment = self._fragments[selection.name.value]
-                    stack.append((self._condition(fragment, parent), fragment.selection_set))
+                    continue
+                if isinstance(selection, FragmentSpreadNode):
+                    fragment: _Fragment = self._fragments[selection.name.value]
+                else:
+                    fragment = cast("InlineFragmentNode", selection)
+                if self._applies(fragment, parent):
+                    stack.append((parent, fragment.selection_set))
         return found
 
-    def _condition(
-        self, node: InlineFragmentNode | FragmentDefinitionNode, parent: GraphQLCompositeType
-    ) -> GraphQLCompositeType:
-        if node.type_condition is None:
-            return parent
-        return cast("GraphQLCompositeType", self._schema.get_type(node.type_condition.name.value))
+    def _applies(self, fragment: _Fragment, parent: GraphQLCompositeType) -> bool:
+        """Whether objects of the type `parent` are what the fragment is about."""
+        if fragment.type_condition is None:
+            return True
+        condition = self._schema.get_type(fragment.type_condition.name.value)
+        return condition is parent or (is_abstract_type(condition) and self._schema.is_sub_type(condition, parent))
 
     def _length(self, node: FieldNode, field: GraphQLField, page: int | None, asked: int | None) -> int:
         """How many objects the field returns for one parent."""
@@ -170,21 +188,22 @@ class _Estimate:
         given = self._variables.get(value.name.value) if isinstance(value, VariableNode) else None
         return len(given) if isinstance(given, list) else None
 
-    def _page_size(self, node: FieldNode) -> int:
-        largest = None
+    def _page_size(self, node: FieldNode, field: GraphQLField) -> int:
+        largest, allowed = None, PAGES.get(get_named_type(field.type).name, MAX_PAGE_SIZE)
         for argument in node.arguments or ():
             if argument.name.value not in {"first", "last"}:
                 continue
             size = self._integer(argument.value)
             if size is None:
                 continue
-            if not 0 <= size <= MAX_PAGE_SIZE:
+            if not 0 <= size <= allowed:
                 name = f"'{argument.name.value}' of '{node.name.value}'"
-                raise BadRequest(
-                    f"{name} is {size:,}, but must be from 0 to {MAX_PAGE_SIZE}. Get more with the next page."
-                )
+                raise BadRequest(f"{name} is {size:,}, but must be from 0 to {allowed}. Get more with the next page.")
             largest = max(size, largest or 0)
-        return DEFAULT_PAGE_SIZE if largest is None else largest
+        if largest is not None:
+            return largest
+        first = field.args.get("first")
+        return first.default_value if first is not None and isinstance(first.default_value, int) else DEFAULT_PAGE_SIZE
 
     def _integer(self, value: ValueNode | None) -> int | None:
         """A literal, or what a variable will be coerced to; None where that is null, or no number and refused later."""

@@ -1,0 +1,1 @@
+"""Running operations, and subscriptions once for everybody who asked for the same."""
