@@ -12,10 +12,9 @@ import strawberry
 from app.db import Position, Reader
 from app.errors import CursorInvalid, NotFound
 from app.events import streams
-from app.events.log import EventType, channel_stream, user_stream
+from app.events.log import EventType, channel_stream
 from app.events.streams import Followed
-from app.permissions import WORKSPACE_ADMIN
-from app.services.access import Actor
+from schema.context import actor_of
 from schema.events import StreamItem
 from schema.execution.group import group_of
 from schema.execution.operation import Operation
@@ -23,8 +22,10 @@ from schema.execution.sink import Running, Sink
 from schema.fields import streamed
 from schema.ids import key_of
 from schema.payloads import ChannelId, argument
+from schema.presence import PresenceArguments, PresenceEvent, start_presence
 from schema.scalars import EventCursor
 from schema.transport.sessions import Session
+from schema.typists import TypingArguments, TypingEvent, start_typing
 
 After: TypeAlias = Annotated[
     list[EventCursor] | None,
@@ -44,7 +45,7 @@ WHOLE_CURSOR = (
 async def start_viewer_events(operation: Operation, session: Session, sink: Sink) -> Running:
     actor = actor_of(session)
     after = _after(operation)
-    if after is not None and user_stream(actor.id) not in after:
+    if after is not None and not streams.is_whole(after, actor.id):
         raise CursorInvalid("after", WHOLE_CURSOR)
     return await session.services.hub.subscribe(
         group_of(session.services, operation, actor, _types(operation)),
@@ -62,6 +63,8 @@ async def start_channel_events(operation: Operation, session: Session, sink: Sin
     if channel_id is None:
         raise NotFound("channel", field=["channelId"])
     after = _after(operation)
+    if after is not None and channel_stream(channel_id) not in after:
+        raise CursorInvalid("after", "'after' has no cursor of this channel. Begin with that of Channel.cursor.")
     return await session.services.hub.subscribe(
         group_of(session.services, operation, actor, _types(operation)),
         sink,
@@ -78,11 +81,6 @@ async def _follow_channel(reader: Reader, *, user_id: int, channel_id: int, resu
     if not any(resumed or not each.is_deleted for each in found.values()):
         raise NotFound("channel", field=["channelId"])
     return found
-
-
-def actor_of(session: Session) -> Actor:
-    assert session.user is not None  # noqa: S101 - nothing runs in a session before it is known whose it is
-    return Actor(session.user.id, is_workspace_admin=WORKSPACE_ADMIN in session.claims.permissions)
 
 
 def _after(operation: Operation) -> dict[str, Position] | None:
@@ -125,4 +123,18 @@ class Subscription:
         "What happens in one channel: one you are in, or any public one.",
         arguments=ChannelEventsArguments,
         item=StreamItem,
+    )
+    typing: AsyncGenerator[TypingEvent, None] = streamed(
+        start_typing,
+        "Who types in a channel, you too: first those who do, then who begins, goes on, or ends. Members only. "
+        "Not stored; the first to be left out when you take events slowly.",
+        arguments=TypingArguments,
+        item=TypingEvent,
+    )
+    presence: AsyncGenerator[PresenceEvent, None] = streamed(
+        start_presence,
+        "Who is there: first how each of these people is seen, then every change. Not stored; when you take events "
+        "slowly, the last change of each.",
+        arguments=PresenceArguments,
+        item=PresenceEvent,
     )

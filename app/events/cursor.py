@@ -31,4 +31,6 @@ def decode(cursor: str) -> dict[str, Position]:
         if match is None:
             raise CursorInvalid("after")
         positions[match[1]] = Position(epoch=int(match[2]), seq=int(match[3]))
+    if encode(positions) != cursor:  # padding, another order, a stream named twice
+        raise CursorInvalid("after")
     return positions

@@ -78,6 +78,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._look_soon: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
+        self._is_in_trouble = False
 
     def start(self) -> None:
         self._broker.listen("event", self._receive)
@@ -146,6 +147,12 @@ class Hub:
         if event.type is EventType.USER_UPDATED and "is_active" in event.payload["changed"]:
             self.on_user_switched(event.payload["user"])
 
+    def trouble(self, error: Exception) -> None:
+        """The database is away. Everything waits for it; one line in the log is enough."""
+        if not self._is_in_trouble:
+            self._is_in_trouble = True
+            logger.warning("delivery waits for the database: %s", type(error).__name__)
+
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
@@ -170,8 +177,11 @@ class Hub:
         while True:
             try:
                 await self._look()
+                if self._is_in_trouble:
+                    self._is_in_trouble = False
+                    logger.warning("the database answers again; delivery goes on")
             except PASSING as error:
-                logger.warning("the heads of the streams could not be read: %s", type(error).__name__)
+                self.trouble(error)
             seconds = LOOK_SECONDS if self._broker.is_up else LOOK_SECONDS_WITHOUT_BROKER
             with suppress(TimeoutError):
                 # Spread over time: many processes look at the same table.

@@ -7,7 +7,7 @@ from app.db import Position, Statements
 from app.errors import NotFound
 from app.events.log import WORKSPACE, LoggedEvent, user_stream
 from app.events.replay import catch_up
-from app.events.streams import Followed, channel_streams, start, viewer_streams
+from app.events.streams import Followed, channel_streams, is_whole, start, viewer_streams
 
 DEFAULT_PAGE = 100
 
@@ -36,15 +36,15 @@ async def events_page(session: Statements, user_id: int, after: Mapping[str, Pos
 
 
 async def named_streams(session: Statements, user_id: int, after: Mapping[str, Position]) -> dict[str, Followed]:
-    """What these positions are about: with the own stream among them, everything that the user follows.
+    """What these positions are about: if they are whole, everything that the user follows.
 
     Other people's streams and hidden channels are left out, as if they were not there.
     """
     found: dict[str, Followed] = {}
     if WORKSPACE in after or user_stream(user_id) in after:
         found = await viewer_streams(session, user_id)
-        if user_stream(user_id) not in after:
-            found = {WORKSPACE: found[WORKSPACE]}
+        if not is_whole(after, user_id):
+            found = {stream: followed for stream, followed in found.items() if stream in after}
     channel_ids = [int(stream[1:]) for stream in after if stream[0] == "c"]
     # These last: who was following a public channel when they joined it goes on from where they were.
     found.update(await channel_streams(session, user_id, channel_ids))

@@ -177,7 +177,7 @@ class Stream:
                     self._pending.setdefault(event.seq, event)
                 await self._apply_pending()
         except PASSING as error:
-            logger.warning("the log could not be read: %s", type(error).__name__)  # the next look tries again
+            self._hub.trouble(error)  # the next look at the heads tries again
         finally:
             self._worker = None
         self._go_on()
@@ -199,7 +199,7 @@ class Stream:
             try:
                 await self._apply(batch)
             except PASSING as error:
-                logger.warning("delivery waits for the database: %s", type(error).__name__)
+                self._hub.trouble(error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
                 # Our own fault. It must not stop the stream: everybody is told to fetch anew instead.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import DateTime, func, literal, null, select, union_all
 
 from app.db import Position, Statements, among
 from app.errors import CursorInvalid
@@ -46,18 +46,16 @@ def _followed(row: Any, *, begins: int = 0, is_deleted: bool = False) -> Followe
 
 async def viewer_streams(session: Statements, user_id: int) -> dict[str, Followed]:
     """The streams of all channels that the user is in, their own, and the workspace's."""
-    own = select(StreamHead).where(among(StreamHead.stream_id, [WORKSPACE, user_stream(user_id)]))
-    found = {row.stream_id: _followed(row) for row in await session.rows(own)}
+    nothing = literal(0).label("joined_seq"), null().cast(DateTime(timezone=True)).label("deleted_at")
+    own = select(StreamHead, *nothing).where(among(StreamHead.stream_id, [WORKSPACE, user_stream(user_id)]))
     joined = (
         select(StreamHead, Membership.joined_seq, Channel.deleted_at)
         .join_from(Membership, Channel, Channel.id == Membership.channel_id)
         .join(StreamHead, StreamHead.stream_id == func.concat("c", Membership.channel_id))
         .where(Membership.user_id == user_id)
     )
-    rows: Sequence[Any] = await session.tuples(joined)
-    for row in rows:
-        found[row.stream_id] = _followed(row, begins=row.joined_seq, is_deleted=row.deleted_at is not None)
-    return found
+    rows: Sequence[Any] = await session.tuples(union_all(own, joined))
+    return {row.stream_id: _followed(row, begins=row.joined_seq, is_deleted=row.deleted_at is not None) for row in rows}
 
 
 async def channel_streams(session: Statements, user_id: int, channel_ids: Iterable[int]) -> dict[str, Followed]:
@@ -96,6 +94,14 @@ def merged(cursors: Sequence[str]) -> dict[str, Position]:
     return found
 
 
+def is_whole(positions: Mapping[str, Position], user_id: int) -> bool:
+    """Whether they cover everything that the user follows: a channel that they lack was joined later.
+
+    The cursor of a mutation may have the own stream, too, but never the workspace's with it.
+    """
+    return WORKSPACE in positions and user_stream(user_id) in positions
+
+
 def start(streams: Mapping[str, Followed], after: Mapping[str, Position] | None) -> Start:
     """Where to begin, given what the client has seen; None for from now on.
 
@@ -132,3 +138,13 @@ async def members_among(session: Statements, channel_id: int, user_ids: Iterable
         Membership.channel_id == channel_id, among(Membership.user_id, set(user_ids))
     )
     return set(await session.rows(statement))
+
+
+async def rights_revisions(session: Statements, channel_ids: Iterable[int]) -> dict[int, int]:
+    """The state of the rights in each of these channels that is not deleted."""
+    statement = (
+        select(Channel.id, StreamHead.rights_revision)
+        .join(StreamHead, StreamHead.stream_id == func.concat("c", Channel.id))
+        .where(among(Channel.id, set(channel_ids)), Channel.deleted_at.is_(None))
+    )
+    return {row.id: row.rights_revision for row in await session.tuples(statement)}

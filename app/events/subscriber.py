@@ -6,7 +6,6 @@ may be read; send it; attach where nothing is missing any more.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -30,8 +29,6 @@ MAX_REPLAY = 5_000
 # What may end a membership: behind one of these, rights are looked up again before anything is shown.
 RIGHTS = frozenset({EventType.MEMBER_LEFT, EventType.CHANNEL_PRIVACY_CHANGED, EventType.CHANNEL_DELETED})
 
-logger = logging.getLogger("parley.events")
-
 
 class Subscriber:
     """Made by `Hub.subscribe`. `only`: the one stream that it is about; it is over when that ends."""
@@ -53,9 +50,7 @@ class Subscriber:
         "user_id",
     )
 
-    def __init__(
-        self, hub: "Hub", group: Group, sink: Sink, *, user_id: int, follow: Follow, only: str | None
-    ) -> None:
+    def __init__(self, hub: "Hub", group: Group, sink: Sink, *, user_id: int, follow: Follow, only: str | None) -> None:
         self.group = group
         self.sink = sink
         self.user_id = user_id
@@ -99,6 +94,9 @@ class Subscriber:
             return
         for notice in (ready, lost):
             self._send(notice)
+        for name in (after or ()) if self.only is None else ():
+            if name not in followed:  # left while away, or deleted so long ago that nobody can tell any more
+                self._revoked(name)
         self._advance(events, frames)
         if not self._join(followed, has_more=len(events) == PAGE):
             self._go_on()
@@ -131,8 +129,9 @@ class Subscriber:
 
     def revoke(self, stream: Stream) -> None:
         """What this stream tells is no longer for the user to see."""
+        at = self._place(stream)
         self._let_go(stream)
-        self._revoked(stream.id, stream.position)
+        self._revoked(stream.id, at)
 
     def resync(self, stream: Stream) -> None:
         """Something here cannot be told: the client must fetch anew. It goes on from where the stream is now."""
@@ -204,9 +203,9 @@ class Subscriber:
             if isinstance(error, PASSING):
                 await asyncio.sleep(RETRY_SECONDS)
             elif self.only is not None:  # not there, or hidden by now
-                self._revoked(self.only, self._behind.get(self.only, Position(1, 0)))
+                self._revoked(self.only, self._behind.get(self.only))
         except PASSING as error:
-            logger.warning("catching up waits for the database: %s", type(error).__name__)
+            self._hub.trouble(error)
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             for stream in held:
@@ -311,11 +310,11 @@ class Subscriber:
             self._ahead[stream.id] = at.seq
         stream.attach(self, max(at.seq, stream.applied))
 
-    def _revoked(self, name: str, at: Position) -> None:
+    def _revoked(self, name: str, at: Position | None = None) -> None:
         self._behind.pop(name, None)
         if name[0] != "c":
             return
-        text = cursor.encode({name: at}) if name == self.only else None
+        text = cursor.encode({name: at}) if at is not None and name == self.only else None
         self._send(self._notice(NoticeKind.ACCESS_REVOKED, channel_id=_channel_id(name), text=text))
         if name == self.only:
             self.stop()
