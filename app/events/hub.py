@@ -30,6 +30,7 @@ LOOK_SECONDS = 1.0
 LOOK_SECONDS_WITHOUT_BROKER = 0.25
 NEW_STREAM_SECONDS = 0.02  # many come at once, when a viewer with many channels does
 HEARTBEAT_SECONDS = 25
+STOP_SECONDS = 1
 CATCHING_UP = 4  # at once, so that a thousand who reconnect leave connections for everything else
 CURSOR = "CURSOR-OF-THE-SUBSCRIPTION"
 
@@ -76,6 +77,7 @@ class Hub:
         self._subscribers: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SECONDS)]
         self._slot = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
         self._look_soon: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._is_in_trouble = False
@@ -84,10 +86,16 @@ class Hub:
         self._broker.listen("event", self._receive)
         self._broker.on_reconnect(self._wake.set)
         self.database.after_commit = self.publish
-        for work, name in ((self._look_again_and_again(), "look at the heads"), (self._beat(), "heartbeats")):
-            self._tasks.add(self.spawn(work, name))
+        self._loops = [
+            self.spawn(self._look_again_and_again(), "look at the heads"),
+            self.spawn(self._beat(), "heartbeats"),
+        ]
 
     async def stop(self) -> None:
+        """What is being delivered is, for a moment."""
+        for task in self._loops:
+            task.cancel()
+        await asyncio.wait([*self._loops, *self._tasks], timeout=STOP_SECONDS)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -48,6 +48,7 @@ class Stream:
         "_gap",
         "_held",
         "_hub",
+        "_is_closed",
         "_is_private",
         "_live",
         "_pending",
@@ -67,6 +68,7 @@ class Stream:
         self.recent: deque[LoggedEvent] = deque(maxlen=RECENT)
         self._hub = hub
         self._is_private = False
+        self._is_closed = False
         self._pending: dict[int, LoggedEvent] = {}
         self._live: dict[Group, dict[Subscriber, Callable[[bytes], None]]] = {}
         # Those whose snapshot was newer than what has been applied here, by their own position.
@@ -91,7 +93,7 @@ class Stream:
     @property
     def is_idle(self) -> bool:
         """Nobody here follows it. The workspace's is never idle: accounts are switched off there."""
-        return self.id != WORKSPACE and not (self._live or self._ahead or self._held)
+        return self._is_closed or (self.id != WORKSPACE and not (self._live or self._ahead or self._held))
 
     @property
     def channel_id(self) -> int | None:
@@ -139,10 +141,10 @@ class Stream:
         self._go_on()
 
     def close(self) -> None:
+        """Followed no more. A worker sees that, and ends: cancelled, it would leave half-executed events behind."""
+        self._is_closed = True
         if self._gap is not None:
             self._gap.cancel()
-        if self._worker is not None:
-            self._worker.cancel()
 
     def _go_on(self) -> None:
         if self._worker is not None:

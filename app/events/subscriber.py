@@ -102,10 +102,8 @@ class Subscriber:
             self._go_on()
 
     def stop(self) -> None:
+        # A task that catches up sees it, and ends. Cancelled in the middle, it would leave half-executed events behind.
         self._is_stopped = True
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
         for stream in list(self._live.values()):
             self._let_go(stream)
         self._hub.forget(self)
