@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
-from sqlalchemy import ColumnElement, Row, Text, bindparam, func, select, text
-from sqlalchemy.event import listen
+from sqlalchemy import BindParameter, ColumnElement, Row, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.selectable import TextualSelect, TypedReturnsRows
@@ -248,12 +248,14 @@ def _refuse_closed(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
         raise DisconnectionError
 
 
-def among(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
-    """Whether the column has one of these values, as `column = ANY(array)`.
+def among(column: Any, values: Iterable[Any] | BindParameter[Any]) -> ColumnElement[bool]:
+    """Whether the column has one of these values, as `column = ANY(array)`. The values may be a parameter.
 
     One text, and so one prepared statement, whatever the number of values; IN has one per number.
     """
-    return cast("ColumnElement[bool]", column == func.any(bindparam(None, list(values), type_=ARRAY(column.type))))
+    if not isinstance(values, BindParameter):
+        values = bindparam(None, list(values), type_=ARRAY(column.type))
+    return cast("ColumnElement[bool]", column == func.any(values))
 
 
 def has_text(lowered: Any, needle: str) -> ColumnElement[bool]:

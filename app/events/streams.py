@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import DateTime, func, literal, null, select, union_all
+from sqlalchemy import DateTime, bindparam, func, literal, null, select, union_all
 
 from app.db import Position, Statements, among
 from app.errors import CursorInvalid
 from app.events import cursor
-from app.events.log import WORKSPACE, user_stream
+from app.events.log import WORKSPACE, channel_stream, user_stream
 from app.models import Channel, Membership, StreamHead
 
 MAX_CURSORS = 500  # in one request; a client has a few: its last whole cursor, and those of single events since
@@ -122,14 +122,18 @@ def start(streams: Mapping[str, Followed], after: Mapping[str, Position] | None)
     return Start(positions, resync)
 
 
+# Made once: it runs with every batch of events.
+STANDING = (
+    select(StreamHead, Channel.is_private, Channel.deleted_at)
+    .join(Channel, Channel.id == bindparam("channel_id"))
+    .where(StreamHead.stream_id == bindparam("stream"))
+)
+
+
 async def channel_standing(session: Statements, channel_id: int) -> tuple[Followed, bool] | None:
     """Where the channel's stream stands, and whether the channel is private; None once nothing is left of it."""
-    statement = (
-        select(StreamHead, Channel.is_private, Channel.deleted_at)
-        .join(Channel, Channel.id == channel_id)
-        .where(Channel.id == channel_id)
-    )
-    rows: Sequence[Any] = await session.tuples(statement)
+    parameters = {"channel_id": channel_id, "stream": channel_stream(channel_id)}
+    rows: Sequence[Any] = await session.tuples(STANDING, parameters)
     return (_followed(rows[0], is_deleted=rows[0].deleted_at is not None), rows[0].is_private) if rows else None
 
 

@@ -3,10 +3,11 @@
 What the actor may not see raises like what is not there.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, exists, func, or_, select
 
 from app.db import Statements, Write, among
 from app.errors import NotFound
@@ -49,10 +50,21 @@ class MessageAccess:
 def visible_to(actor: Actor) -> ColumnElement[bool]:
     """Channels that the actor may see: public ones, and those joined."""
     # Correlated to the channel alone: the statement around it may be about memberships itself.
-    joined: ColumnElement[bool] = exists().where(Membership.channel_id == Channel.id, Membership.user_id == actor.id).correlate(Channel)
+    joined: ColumnElement[bool] = (
+        exists().where(Membership.channel_id == Channel.id, Membership.user_id == actor.id).correlate(Channel)
+    )
     if actor.audience is not None:
-        joined = Channel.id == actor.audience
+        joined = or_(joined, Channel.id == actor.audience)
     return and_(Channel.deleted_at.is_(None), or_(~Channel.is_private, joined))
+
+
+# For statements that are made once: making one, and naming it for SQLAlchemy's cache, costs as much as running it.
+VIEWER: Any = Actor(bindparam("viewer_id", type_=BigInteger), audience=bindparam("audience_id", type_=BigInteger))  # type: ignore[arg-type]  # in place of the values
+
+
+def viewer(actor: Actor) -> dict[str, int | None]:
+    """The values of the parameters of VIEWER."""
+    return {"viewer_id": actor.id, "audience_id": actor.audience}
 
 
 def with_standing(statement: Select[*tuple[Any, ...]], actor: Actor) -> Select[*tuple[Any, ...]]:
@@ -86,11 +98,17 @@ def standing_of(row: Any, actor: Actor) -> Standing:
     )
 
 
+CHANNEL = with_standing(select(Channel), VIEWER).where(
+    Channel.id == bindparam("channel_id"), Channel.deleted_at.is_(None)
+)
+
+
 async def access_channel(
     session: Statements, actor: Actor, channel_id: int | None, permission: Permission
 ) -> ChannelAccess:
-    statement = with_standing(select(Channel), actor).where(Channel.id == channel_id, Channel.deleted_at.is_(None))
-    found = await session.tuples(statement) if channel_id is not None else []
+    found: Sequence[Any] = []
+    if channel_id is not None:
+        found = await session.tuples(CHANNEL, {"channel_id": channel_id, "viewer_id": actor.id})
     if not found:
         raise NotFound("channel", field=["channelId"])
     standing = standing_of(found[0], actor)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import BigInteger, Select, bindparam, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db import Database, Position, Stale, Statements, Write, Written, among
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
@@ -12,7 +13,7 @@ from app.events.log import EventType, LoggedEvent, channel_stream, emit, note
 from app.models import Channel, Message, MessageReaction, StreamHead
 from app.pages import Page, Slice, slices, window
 from app.permissions import Permission, decide
-from app.services.access import Actor, access_channel, access_message, visible_to
+from app.services.access import VIEWER, Actor, access_channel, access_message, viewer, visible_to
 from app.services.idempotency import ClientKey, once
 from app.text import clean_text, is_visible
 
@@ -232,13 +233,19 @@ async def change_message(
     return changed
 
 
+BY_ID = (
+    select(Message)
+    .join(Channel, Channel.id == Message.channel_id)
+    .where(among(Message.id, bindparam("message_ids", type_=ARRAY(BigInteger))), visible_to(VIEWER))
+)
+
+
 async def messages_by_id(session: Statements, actor: Actor, message_ids: Sequence[int | None]) -> dict[int, Message]:
     """Those of these messages that the actor may see."""
     wanted = {message_id for message_id in message_ids if message_id is not None}
     if not wanted:
         return {}
-    statement = select(Message).join(Channel, Channel.id == Message.channel_id)
-    found = await session.rows(statement.where(among(Message.id, wanted), visible_to(actor)))
+    found = await session.rows(BY_ID, {"message_ids": list(wanted), **viewer(actor)})
     return {message.id: message for message in found}
 
 

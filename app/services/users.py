@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import BigInteger, bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.auth import Authenticator, Claims
@@ -20,9 +21,13 @@ MAX_NAME_LENGTH = 80
 MAX_BIO_LENGTH = 1000
 
 
+BY_SUBJECT = select(User).where(User.auth0_id == bindparam("subject"))
+BY_ID = select(User).where(among(User.id, bindparam("user_ids", type_=ARRAY(BigInteger))))
+
+
 async def find_user(session: Statements, claims: Claims) -> User | None:
     """The user of this token, if they have been here before."""
-    return await session.first(select(User).where(User.auth0_id == claims.subject))
+    return await session.first(BY_SUBJECT, {"subject": claims.subject})
 
 
 async def provision_user(database: Database, authenticator: Authenticator, claims: Claims) -> User:
@@ -109,7 +114,7 @@ async def users_by_id(session: Statements, user_ids: Sequence[int | None]) -> di
     wanted = {user_id for user_id in user_ids if user_id is not None}
     if not wanted:
         return {}
-    return {user.id: user for user in await session.rows(select(User).where(among(User.id, wanted)))}
+    return {user.id: user for user in await session.rows(BY_ID, {"user_ids": list(wanted)})}
 
 
 async def users_page(session: Statements, page: Page, *, name_contains: str | None = None) -> Slice[User]:
