@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from graphql import GraphQLError
 from sqlalchemy import exc as sql
 
 logger = logging.getLogger("parley.errors")
@@ -62,6 +63,13 @@ def is_passing(error: BaseException) -> bool:
     if state[:2] in _PASSING_CLASSES or state in _PASSING_STATES:
         return True
     return isinstance(error, sql.InterfaceError) and any(text in str(error.orig) for text in _LOST_CONNECTION)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error of a result says that the database is away; not that one statement takes too long."""
+    while isinstance(error, GraphQLError) and error.original_error is not None:
+        error = error.original_error
+    return is_passing(error) and not is_over_time(error)
 
 
 def _text(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import trustme
 
 from app.auth import Authenticator, create_authenticator
-from app.errors import Unauthenticated, Unavailable
+from app.errors import TokenExpired, Unauthenticated, Unavailable
 from app.settings import Settings, load_settings
 from tests.oidc_issuer import AUDIENCE, WAIT_SECONDS, OidcIssuer, public_jwk, sign
 
@@ -74,8 +75,29 @@ async def test_keys_are_asked_for_once_in_ten_minutes(
     await authenticator.verify(issuer.token())
     assert issuer.jwks.fetches == 1
     clock.now += 1
-    await authenticator.verify(issuer.token())
+    await authenticator.verify(issuer.token(sub="auth0|another"))  # the other one is remembered
     assert issuer.jwks.fetches == 2
+
+
+async def test_a_good_token_is_checked_once_a_minute(
+    authenticator: Authenticator, issuer: OidcIssuer, clock: Clock
+) -> None:
+    token = issuer.token()
+    await authenticator.verify(token)
+    issuer.publish(1)
+    clock.now += 59
+    await authenticator.verify(token)
+    clock.now += 600  # by then the old key is forgotten, too
+    with pytest.raises(Unauthenticated):
+        await authenticator.verify(token)
+
+
+async def test_a_remembered_token_expires(authenticator: Authenticator, issuer: OidcIssuer) -> None:
+    token = issuer.token(exp=int(time.time()) - 29)  # within the leeway for clocks that differ
+    await authenticator.verify(token)
+    await asyncio.sleep(2)
+    with pytest.raises(TokenExpired):
+        await authenticator.verify(token)
 
 
 async def test_unknown_key_ids_cause_one_fetch_a_minute(

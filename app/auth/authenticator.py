@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from app.auth.claims import Claims, Profile, read_profile
 from app.auth.issuer import IssuerClient, IssuerError
@@ -12,6 +14,10 @@ from app.auth.tokens import verify_token
 from app.settings import Settings
 
 ISSUER_TIMEOUT_SECONDS = 3.0
+# A good token is not checked anew for this long: clients send the same one again and again. A key that the issuer
+# withdraws is believed that much longer.
+REMEMBERED_SECONDS = 60.0
+REMEMBERED_TOKENS = 1_000  # of up to 8 KB
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +25,18 @@ logger = logging.getLogger(__name__)
 class Authenticator:
     """Checks tokens of one issuer for one audience. One per process."""
 
-    def __init__(self, *, issuer: str, audience: str, keys: KeySource, client: IssuerClient | None) -> None:
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        audience: str,
+        keys: KeySource,
+        client: IssuerClient | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`client` asks the issuer's /userinfo; None where there is none."""
+        self._clock = clock
+        self._verified: OrderedDict[str, tuple[Claims, float]] = OrderedDict()
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
@@ -28,7 +44,15 @@ class Authenticator:
 
     async def verify(self, token: str) -> Claims:
         """Who is asking; raises Unauthenticated, TokenExpired, or Unavailable while the issuer cannot be reached."""
-        return await verify_token(token, keys=self._keys, issuer=self._issuer, audience=self._audience)
+        now = self._clock()
+        claims, good_until = self._verified.get(token, (None, now))
+        if claims is not None and now < good_until and datetime.now(UTC) < claims.expires_at:
+            return claims
+        claims = await verify_token(token, keys=self._keys, issuer=self._issuer, audience=self._audience)
+        self._verified[token] = claims, now + REMEMBERED_SECONDS
+        if len(self._verified) > REMEMBERED_TOKENS:
+            self._verified.popitem(last=False)
+        return claims
 
     async def profile(self, claims: Claims) -> Profile:
         """The profile in the token, completed from the issuer's /userinfo where name or email is missing. Never fails.
@@ -81,4 +105,5 @@ def create_authenticator(
         audience=settings.auth0_api_identifier or LOCAL_AUDIENCE,
         keys=RemoteKeys(client, clock=clock),
         client=client,
+        clock=clock,
     )

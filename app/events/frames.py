@@ -2,11 +2,9 @@
 
 from collections import OrderedDict
 
-from app.events.log import LoggedEvent
-
 MAX_BYTES = 16 * 1024 * 1024
 
-Key = tuple[int, str, int]  # group, stream, number
+Key = tuple[int, int, int]  # group, era of the stream (app/events/stream.py), number
 
 
 class Frames:
@@ -16,18 +14,22 @@ class Frames:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._frames: OrderedDict[Key, bytes] = OrderedDict()
+        self.era = 0  # the latest that has begun, of any stream
 
-    def get(self, group: int, event: LoggedEvent) -> bytes | None:
-        return self._frames.get((group, event.stream_id, event.seq))
+    def begin_era(self) -> int:
+        self.era += 1
+        return self.era
 
-    def add(self, group: int, event: LoggedEvent, frame: bytes) -> None:
-        key = group, event.stream_id, event.seq
+    def get(self, group: int, era: int | None, seq: int) -> bytes | None:
+        return self._frames.get((group, era, seq)) if era is not None else None
+
+    def add(self, group: int, era: int | None, seq: int, frame: bytes) -> None:
+        """`era` is the stream's, begun before the snapshot that the frame comes from; None: the frame is not kept."""
+        if era is None:
+            return
+        key = group, era, seq
         self._bytes += len(frame) - len(self._frames.pop(key, b""))
         self._frames[key] = frame
         while self._bytes > self._max_bytes:
             _, oldest = self._frames.popitem(last=False)
             self._bytes -= len(oldest)
-
-    def forget(self, group: int, event: LoggedEvent) -> None:
-        """What it shows has changed since; a deleted message must not live on here."""
-        self._bytes -= len(self._frames.pop((group, event.stream_id, event.seq), b""))

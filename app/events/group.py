@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.db import Reader
 from app.events.log import EventType, LoggedEvent
@@ -48,8 +48,11 @@ class Group(Protocol):
     def wants(self, event: LoggedEvent) -> bool:
         """Whether the event is of a type that was asked for."""
 
-    async def render(self, reader: Reader, stream_id: str, events: Sequence[LoggedEvent]) -> list[bytes]:
-        """One result per event, from the reader's snapshot. Never raises for what is wrong with one event."""
+    async def render(self, reader: Reader, stream_id: str, events: Sequence[Any]) -> list[bytes]:
+        """One result per event, from the reader's snapshot. Never raises for what is wrong with one event.
+
+        Raises Unavailable while the database is away.
+        """
 
     def render_notice(self, notice: Notice) -> bytes | None:
         """None if the subscription selects nothing of notices."""

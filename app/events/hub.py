@@ -31,6 +31,7 @@ LOOK_SECONDS_WITHOUT_BROKER = 0.25
 NEW_STREAM_SECONDS = 0.02  # many come at once, when a viewer with many channels does
 HEARTBEAT_SECONDS = 25
 STOP_SECONDS = 1
+CURRENT_SECONDS = 3
 CATCHING_UP = 4  # at once, so that a thousand who reconnect leave connections for everything else
 CURSOR = "CURSOR-OF-THE-SUBSCRIPTION"
 
@@ -70,8 +71,9 @@ class Hub:
         self.frames = Frames()
         self.counts = HubCounts()
         self.catching_up = asyncio.Semaphore(CATCHING_UP)
-        # Called with the id of each user whose account was switched on or off, by whichever process.
-        self.on_user_switched: Callable[[int], None] = lambda _: None
+        # Called with the id of each user whose account was switched on or off, by whichever process; with None if that
+        # may have been missed. Perhaps more than once.
+        self.on_user_switched: Callable[[int | None], None] = lambda _: None
         self._broker = broker
         self._streams: dict[str, Stream] = {}
         self._subscribers: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SECONDS)]
@@ -81,6 +83,7 @@ class Hub:
         self._look_soon: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._is_in_trouble = False
+        self._looked_at = float("-inf")
 
     def start(self) -> None:
         self._broker.listen("event", self._receive)
@@ -105,6 +108,7 @@ class Hub:
         """Tell everybody, this process too, what a unit of work has written."""
         for event in logged(write):
             self._broker.publish(event.stream_id, event.as_message())
+            self.applied(event)  # before the writer has an answer
 
     async def subscribe(
         self,
@@ -155,6 +159,11 @@ class Hub:
         if event.type is EventType.USER_UPDATED and "is_active" in event.payload["changed"]:
             self.on_user_switched(event.payload["user"])
 
+    @property
+    def is_current(self) -> bool:
+        """Whether what other processes write is known here within seconds."""
+        return self._looked_at > asyncio.get_running_loop().time() - CURRENT_SECONDS
+
     def trouble(self, error: Exception) -> None:
         """The database is away. Everything waits for it; one line in the log is enough."""
         if not self._is_in_trouble:
@@ -173,7 +182,8 @@ class Hub:
             logger.error("'%s' failed", task.get_name(), exc_info=task.exception())
 
     def _receive(self, message: dict[str, Any]) -> None:
-        stream = self._streams.get(message.get("stream", ""))
+        name = message.get("stream")
+        stream = self._streams.get(name) if isinstance(name, str) else None
         if stream is None:
             return
         try:
@@ -185,6 +195,7 @@ class Hub:
         while True:
             try:
                 await self._look()
+                self._looked_at = asyncio.get_running_loop().time()
                 if self._is_in_trouble:
                     self._is_in_trouble = False
                     logger.warning("the database answers again; delivery goes on")
@@ -212,6 +223,7 @@ class Hub:
             stream = self._streams.get(row.stream_id)
             if stream is None:
                 if row.stream_id == WORKSPACE:
+                    self.on_user_switched(None)
                     self.watch(WORKSPACE, Followed(head, row.floor_seq, rights_revision=row.rights_revision))
             elif stream.epoch != row.epoch or not row.floor_seq <= stream.known:
                 self._restart(stream, Followed(head, row.floor_seq, rights_revision=row.rights_revision))
@@ -220,9 +232,10 @@ class Hub:
 
     def _restart(self, stream: Stream, followed: Followed) -> None:
         """A restored backup, or an outage beyond the retention: what is here leads nowhere."""
-        subscribers = stream.subscribers()
-        for subscriber in subscribers:
+        for subscriber in stream.subscribers():
             subscriber.restart(stream)
+        if stream.id == WORKSPACE:
+            self.on_user_switched(None)
         stream.close()
         if self._streams.get(stream.id) is stream:
             self._streams[stream.id] = Stream(self, stream.id, followed)

@@ -20,6 +20,7 @@ from app.db import Position, Stale, Statements, Write, among
 from app.models import Membership, StreamEvent, StreamHead
 
 WORKSPACE = "w"
+MAX_SEQ = 2**63 - 1  # PostgreSQL's bigint
 
 
 def channel_stream(channel_id: int) -> str:
@@ -107,8 +108,11 @@ class LoggedEvent:
         except (KeyError, TypeError) as error:
             raise ValueError(str(error)) from error
         kinds = (found.stream_id, str), (found.epoch, int), (found.seq, int), (found.payload, dict)
-        if not all(type(value) is kind for value, kind in kinds) or found.at.tzinfo is None:
+        is_actor = found.actor_id is None or type(found.actor_id) is int
+        if not all(type(value) is kind for value, kind in kinds) or not is_actor or found.at.tzinfo is None:
             raise ValueError("an event with members of other types")
+        if found.seq > MAX_SEQ:
+            raise ValueError("a number that no event has")
         return found
 
 

@@ -55,6 +55,7 @@ class Stream:
         "_worker",
         "applied",
         "epoch",
+        "era",
         "id",
         "recent",
         "rights_revision",
@@ -65,6 +66,9 @@ class Stream:
         self.epoch = followed.head.epoch
         self.applied = followed.head.seq
         self.rights_revision = followed.rights_revision
+        # Frames of one era may be shown again. Another begins whenever content changes: a frame can show more messages
+        # than its event's, and a deleted one must not live on there.
+        self.era = hub.frames.begin_era()
         self.recent: deque[LoggedEvent] = deque(maxlen=RECENT)
         self._hub = hub
         self._is_private = False
@@ -174,9 +178,12 @@ class Stream:
                 async with self._hub.database.read() as reader:
                     missing = await events_between(reader, {self.id: (self.known, head)})
                 if not missing:
-                    break  # retention was faster; the look at the heads says so
+                    # Retention was faster, and the look at the heads says so; or what waits here never happened. Kept,
+                    # it would have the log read again and again.
+                    self._pending = {seq: event for seq, event in self._pending.items() if seq <= self.known}
+                    break
                 for event in missing:
-                    self._pending.setdefault(event.seq, event)
+                    self._pending[event.seq] = event  # whatever somebody else said
                 await self._apply_pending()
         except PASSING as error:
             self._hub.trouble(error)  # the next look at the heads tries again
@@ -211,6 +218,8 @@ class Stream:
     async def _apply(self, batch: Sequence[LoggedEvent]) -> None:
         frames: dict[Group, list[bytes | None]] = {}
         is_deleted = False
+        if any(event.type in CONTENT_CHANGES for event in batch):
+            self.era = self._hub.frames.begin_era()
         # A group that came while the others were rendered is rendered too.
         while missing := [group for group in {*self._live, *self._held} if group not in frames]:
             async with self._hub.database.read() as reader:
@@ -234,12 +243,12 @@ class Stream:
     async def _render(
         self, reader: Reader, group: Group, batch: Sequence[LoggedEvent], shown: Sequence[LoggedEvent]
     ) -> list[bytes | None]:
-        frames = self._hub.frames
+        frames, era = self._hub.frames, self.era
         wanted = [event for event in shown if group.wants(event)]
-        ready = {event.seq: frames.get(group.number, event) for event in wanted}
+        ready = {event.seq: frames.get(group.number, era, event.seq) for event in wanted}
         new = [event for event in wanted if ready[event.seq] is None]
         for event, frame in zip(new, await group.render(reader, self.id, new) if new else (), strict=True):
-            frames.add(group.number, event, frame)
+            frames.add(group.number, era, event.seq, frame)
             ready[event.seq] = frame
         return [ready.get(event.seq) for event in batch]
 
@@ -277,11 +286,6 @@ class Stream:
             for subscriber in self._live_of(event.payload["user"]):
                 if self._is_private or subscriber.is_members_only:
                     subscriber.revoke(self)
-        elif event.type in CONTENT_CHANGES:
-            for earlier in self.recent:
-                if earlier.payload.get("message") == event.payload["message"]:
-                    for group in {*self._live, *self._held}:
-                        self._hub.frames.forget(group.number, earlier)
 
     def _after(self, event: LoggedEvent, *, is_deleted: bool) -> None:
         if is_deleted and event.type is EventType.CHANNEL_DELETED:

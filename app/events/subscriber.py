@@ -80,6 +80,7 @@ class Subscriber:
     async def begin(self, after: Mapping[str, Position] | None) -> None:
         """Read the first page; then READY, and what was missed, go out. Raises AppError, or what the database does."""
         async with self._hub.catching_up, self._hub.database.read() as reader:
+            era = self._hub.frames.era
             followed = await self._follow(reader)
             begin = start(followed, after)
             missed = await replay.count(reader, followed, begin, self.group.types) if after is not None else 0
@@ -89,7 +90,7 @@ class Subscriber:
             self._behind = dict(begin.positions)
             ready = self._notice(NoticeKind.READY, recovered=missed)
             lost = self._notice(NoticeKind.RESYNC_REQUIRED) if is_lost else None
-            events, frames = await self._read(reader, followed)
+            events, frames = await self._read(reader, followed, era)
         if self._is_stopped:
             return
         for notice in (ready, lost):
@@ -191,9 +192,10 @@ class Subscriber:
                     stream.hold(self.group)
                     held.append(stream)
             async with self._hub.catching_up, self._hub.database.read() as reader:
+                era = self._hub.frames.era
                 followed = await self._follow(reader)
                 self._adjust(followed)
-                events, frames = await self._read(reader, followed)
+                events, frames = await self._read(reader, followed, era)
             if not self._is_stopped:
                 self._advance(events, frames)
                 self._join(followed, has_more=len(events) == PAGE)
@@ -235,9 +237,12 @@ class Subscriber:
                 self._send(self._notice(NoticeKind.RESYNC_REQUIRED, channel_id=_channel_id(name)))
 
     async def _read(
-        self, reader: Reader, followed: Mapping[str, Followed]
+        self, reader: Reader, followed: Mapping[str, Followed], latest_era: int
     ) -> tuple[Sequence[LoggedEvent], Mapping[tuple[str, int], bytes]]:
-        """The next page of what is missing, and the result of each event that is shown."""
+        """The next page of what is missing, and the result of each event that is shown.
+
+        `latest_era`: of the frames, before the reader's snapshot.
+        """
         ranges = {name: (at.seq, followed[name].head.seq) for name, at in self._behind.items() if name in followed}
         events = await replay.events_between(reader, ranges, size=PAGE)
         shown: dict[str, list[LoggedEvent]] = {}
@@ -247,16 +252,19 @@ class Subscriber:
                 shown.setdefault(event.stream_id, []).append(event)
         frames: dict[tuple[str, int], bytes] = {}
         for name, wanted in shown.items():
+            # Where nobody follows the stream, nobody notices that what is kept is out of date.
+            stream = self._hub.watched(name)
+            era = stream.era if stream is not None and stream.era <= latest_era else None
             new = []
             for event in wanted:
-                known = self._hub.frames.get(self.group.number, event)
+                known = self._hub.frames.get(self.group.number, era, event.seq)
                 if known is None:
                     new.append(event)
                 else:
                     frames[name, event.seq] = known
             for event, frame in zip(new, await self.group.render(reader, name, new) if new else (), strict=True):
                 frames[name, event.seq] = frame
-                self._hub.frames.add(self.group.number, event, frame)
+                self._hub.frames.add(self.group.number, era, event.seq, frame)
         return events, frames
 
     def _advance(self, events: Sequence[LoggedEvent], frames: Mapping[tuple[str, int], bytes]) -> None:
@@ -294,7 +302,7 @@ class Subscriber:
             if len(later) != stream.applied - at.seq or any(event.type in RIGHTS for event in later):
                 return
             wanted = [event for event in later if self.group.wants(event)]
-            frames = [self._hub.frames.get(self.group.number, event) for event in wanted]
+            frames = [self._hub.frames.get(self.group.number, stream.era, event.seq) for event in wanted]
             if None in frames:
                 return
             for event, frame in zip(wanted, frames, strict=True):

@@ -12,6 +12,7 @@ from typing import Any, cast
 from graphql import ExecutionResult
 
 from app.db import Reader
+from app.errors import Unavailable
 from app.events.group import Notice
 from app.events.log import EventType, LoggedEvent
 from app.services.access import Actor
@@ -19,6 +20,7 @@ from schema.context import Context, Services
 from schema.errors import settle_errors
 from schema.execution.encode import encode_result
 from schema.execution.operation import Operation
+from schema.faults import is_outage
 
 _numbers = count(1)
 
@@ -31,7 +33,7 @@ class Group:
     ) -> None:
         self.number = next(_numbers)
         self.types = types
-        self.executions = 0  # what tests/test_shared_execution.py counts
+        self.executions = 0  # of events; what tests/test_shared_execution.py counts
         self._services = services
         self._operation = operation
         self._viewer = viewer
@@ -40,12 +42,19 @@ class Group:
         return self.types is None or event.type in self.types
 
     async def render(self, reader: Reader, stream_id: str, events: Sequence[Any]) -> list[bytes]:
-        """The encoded result of each value of the root field, executed together: what they select is loaded at once."""
+        """The encoded result of each value of the root field, executed together: what they select is loaded at once.
+
+        Raises Unavailable while the database is away: that is no result, the caller tries again.
+        """
+        self.executions += len(events)
         context = Context.for_delivery(self._services, reader, self._viewer or audience_of(stream_id))
         results = [self._execute(context, event) for event in events]
         waiting = [result for result in results if not isinstance(result, ExecutionResult)]
         done = iter(await asyncio.gather(*waiting))
-        return [self._encode(result if isinstance(result, ExecutionResult) else next(done)) for result in results]
+        complete = [result if isinstance(result, ExecutionResult) else next(done) for result in results]
+        if any(is_outage(error) for result in complete for error in result.errors or ()):
+            raise Unavailable
+        return [self._encode(result) for result in complete]
 
     def render_notice(self, notice: Notice) -> bytes | None:
         # Notices are made of plain attributes, so nothing waits.
@@ -55,7 +64,6 @@ class Group:
         return self._encode(result)
 
     def _execute(self, context: Context | None, value: Any) -> Any:
-        self.executions += 1
         executor = self._operation.executor.build_per_event_executor(value)
         executor.context_value = context
         return executor.execute_operation(False)  # noqa: FBT003 - graphql-core's
