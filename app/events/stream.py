@@ -151,7 +151,7 @@ class Stream:
             self._gap.cancel()
 
     def _go_on(self) -> None:
-        if self._worker is not None:
+        if self._worker is not None or self.is_idle:
             return
         if self.applied + 1 in self._pending:
             if self._gap is not None:
@@ -221,7 +221,7 @@ class Stream:
         if any(event.type in CONTENT_CHANGES for event in batch):
             self.era = self._hub.frames.begin_era()
         # A group that came while the others were rendered is rendered too.
-        while missing := [group for group in {*self._live, *self._held} if group not in frames]:
+        while missing := [group for group in self._groups() if group not in frames]:
             async with self._hub.database.read() as reader:
                 is_deleted = await self._check_rights(reader)
                 shown = [event for event in batch if not is_deleted or event.type is EventType.CHANNEL_DELETED]
@@ -239,6 +239,10 @@ class Stream:
                         push(frame)
             self._after(event, is_deleted=is_deleted)
         self._hub.counts.applied += len(batch)
+
+    def _groups(self) -> set[Group]:
+        """Those of whoever is ahead, too: in the middle of a batch they are not any more."""
+        return {*self._live, *self._held, *(each.group for ahead in self._ahead.values() for each in ahead)}
 
     async def _render(
         self, reader: Reader, group: Group, batch: Sequence[LoggedEvent], shown: Sequence[LoggedEvent]
