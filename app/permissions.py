@@ -38,6 +38,7 @@ class Permission(StrEnum):
     MESSAGE_DELETE_ANY = "message:delete_any"
     MESSAGE_POST = "message:post"
     MESSAGE_REACT = "message:react"
+    TYPING_SEE = "typing:see"
 
 
 # The lowest role that may; None: anyone who sees the channel.
@@ -46,6 +47,7 @@ GRANTS: dict[Permission, Role | None] = {
     Permission.MEMBER_LEAVE: Role.MEMBER,
     Permission.MESSAGE_POST: Role.MEMBER,
     Permission.MESSAGE_REACT: Role.MEMBER,
+    Permission.TYPING_SEE: Role.MEMBER,
     Permission.MEMBER_ADD: Role.MODERATOR,
     Permission.MEMBER_REMOVE: Role.MODERATOR,
     Permission.MESSAGE_DELETE_ANY: Role.MODERATOR,

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import strawberry
 
 from app import models
+from app.events.presence_map import Presence
 from app.services.users import set_user_active, update_profile, users_by_id, users_page
 from schema.context import Context, Info
+from schema.enums import described
 from schema.fields import NoArguments, attribute, batched, leaf, query
 from schema.ids import encode, key_of
 from schema.node import Node
@@ -18,10 +20,24 @@ from schema.scalars import URL
 
 USERS = KeyList("users", (str, int))
 
+described(
+    Presence,
+    "How others see somebody.",
+    {
+        Presence.ONLINE: "Connected.",
+        Presence.AWAY: "Connected, but says to be away.",
+        Presence.OFFLINE: "Not connected, or prefers to look like it.",
+    },
+)
+
 
 async def emails(parents: Sequence[models.User], args: NoArguments, info: Info) -> list[str | None]:  # noqa: ARG001
     actor = await info.context.actor()
     return [user.email if actor.is_workspace_admin or user.id == actor.id else None for user in parents]
+
+
+async def presences(parents: Sequence[models.User], args: NoArguments, info: Info) -> list[Presence]:  # noqa: ARG001
+    return [info.context.services.presence.of(user.id) for user in parents]
 
 
 @strawberry.type(description="A person.")
@@ -36,6 +52,11 @@ class User(Node):
     bio: str | None = attribute("What they say of themselves.")
     is_active: bool = attribute("False once a workspace admin has deactivated them.")
     created_at: datetime = attribute("When they first came.")
+    presence: Presence = batched(presences, "How others see them at this moment.")
+    last_seen_at: datetime | None = attribute(
+        "When they were last seen to be connected, to the minute while they are; null if they never were. "
+        "It stands still while they appear offline."
+    )
     email: str | None = batched(
         emails, "For themselves and the workspace admins; null for everybody else.", viewer=True
     )
