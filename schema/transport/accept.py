@@ -1,4 +1,4 @@
-"""Which media type a client wants: RFC 9110, section 12.5.1, for the two (and HTML) that there are."""
+"""Which media type a client wants: RFC 9110, section 12.5.1, for the three (and HTML) that there are."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from functools import lru_cache
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
+EVENT_STREAM = "text/event-stream"
 HTML = "text/html"
 
 _QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
@@ -21,16 +22,24 @@ class Preference:
 
 @lru_cache(maxsize=256)
 def choose(accept: str) -> str | None:
-    """The media type of the answer; None if the client can read neither. No header at all is the empty text."""
+    """The media type of one result; None if the client can read none. No header at all is the empty text."""
     if not accept.strip():
         return JSON
     graphql, json = preference(accept, GRAPHQL_RESPONSE), preference(accept, JSON)
     if graphql.quality == json.quality == 0:
-        return None
+        # Whoever reads nothing else; others list it beside what they would rather have, as urql does with every query.
+        return EVENT_STREAM if takes_events(accept) else None
     if graphql.quality != json.quality:
         return GRAPHQL_RESPONSE if graphql.quality > json.quality else JSON
     # `*/*` is sent by tools that never heard of the new type, and expect errors with status 200.
     return GRAPHQL_RESPONSE if graphql.named else JSON
+
+
+@lru_cache(maxsize=256)
+def takes_events(accept: str) -> bool:
+    """Whether the client can read the many results of a subscription. Wildcards say nothing of that."""
+    events = preference(accept, EVENT_STREAM)
+    return events.named and events.quality > 0
 
 
 @lru_cache(maxsize=256)

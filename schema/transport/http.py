@@ -5,7 +5,8 @@ an event stream (urql lists it on every query), knows neither the specification'
 malformed bodies raise (realtime.md, B.3 and B.6).
 """
 
-import re
+from dataclasses import replace
+from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -18,17 +19,28 @@ from app.auth import Claims
 from app.errors import AppError, Unauthenticated
 from schema.context import Context, Services
 from schema.errors import TopLevelCode, coded, settle_exception
+from schema.execution.operation import is_subscription
+from schema.execution.sink import OperationFailed
+from schema.execution.subscribe import subscribe
 from schema.guard import ParleySchema
-from schema.transport.accept import JSON, choose, prefers_html
+from schema.transport.accept import JSON, choose, prefers_html, takes_events
 from schema.transport.graphiql import graphiql_page
+from schema.transport.handshake import BEARER
+from schema.transport.http_subscription import Answer, HttpSubscriptions
 from schema.transport.refusal import Refused
 from schema.transport.request import BODY_SECONDS, GraphQLRequest, check_content, read_body, read_query_string
 from schema.transport.response import COMMON_HEADERS, respond_errors, respond_result
 
 METHODS = "GET, HEAD, POST, OPTIONS"
 ACCEPT_LIMIT = 1_000
-# RFC 6750, section 2.1. The scheme's name is case-insensitive, the token's characters are these.
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
+NOT_ACCEPTABLE = (
+    "Answers are application/graphql-response+json or application/json, those of subscriptions text/event-stream. "
+    "Accept one."
+)
+HOW_TO_SUBSCRIBE = (
+    "A subscription is answered by a stream of events: send 'Accept: text/event-stream', or use a WebSocket "
+    "(graphql-transport-ws) at the same address."
+)
 _ALLOWED = {"POST": (OperationType.QUERY, OperationType.MUTATION), "GET": (OperationType.QUERY,)}
 
 
@@ -42,10 +54,12 @@ class GraphQLEndpoint:
         introspection: bool = True,
         graphiql: bool = True,
         body_seconds: float = BODY_SECONDS,
+        subscriptions: HttpSubscriptions | None = None,
     ) -> None:
         self._body_seconds = body_seconds
         self._schema = schema if introspection else schema.without_introspection()
         self._page = graphiql_page() if graphiql else None
+        self._subscriptions = subscriptions or HttpSubscriptions(partial(subscribe, self._schema))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -55,7 +69,7 @@ class GraphQLEndpoint:
             return
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Answer:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": METHODS})
         # Several Accept headers mean the same as one list. Real ones have 150 characters, and answers are remembered.
@@ -64,7 +78,7 @@ class GraphQLEndpoint:
         try:
             if request.method in {"GET", "HEAD"} and prefers_html(accept) and "query" not in request.query_params:
                 return self._page or PlainTextResponse("There is no explorer on this server.", 404, COMMON_HEADERS)
-            return await self._answer(request, media_type)
+            return await self._answer(request, accept)
         except Refused as refused:
             error = coded(refused.message, refused.code)
             return respond_errors([error], media_type or JSON, refused.status, refused.headers)
@@ -75,9 +89,10 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets JSON and the log its traceback
             return respond_errors([settle_exception(error)], media_type or JSON)
 
-    async def _answer(self, request: Request, media_type: str | None) -> Response:
+    async def _answer(self, request: Request, accept: str) -> Answer:
+        media_type = choose(accept)
         if media_type is None:
-            raise Refused(406, "Answers are application/graphql-response+json or application/json. Accept one.")
+            raise Refused(406, NOT_ACCEPTABLE)
         services: Services = request.app.state.services
         method = "GET" if request.method == "HEAD" else request.method
         if method not in _ALLOWED:
@@ -91,6 +106,15 @@ class GraphQLEndpoint:
         else:
             read = await read_body(request.receive, seconds=self._body_seconds)
         address = request.client.host if request.client is not None else None
+        # The word is looked for first, so that the text of a query is not checked twice.
+        if takes_events(accept) and request.method != "HEAD" and "subscription" in read.query:
+            try:
+                _, operation = self._schema.operation(read.query, read.operation_name)
+            except OperationFailed as failed:
+                return respond_result(ExecutionResult(data=None, errors=failed.errors), media_type)
+            if is_subscription(operation):
+                read = replace(read, last_event_id=request.headers.get("last-event-id") or None)
+                return await self._subscriptions.answer(request, read, claims, address, media_type)
         async with Context(services, claims, address) as context:
             return await self._execute(read, method, context, media_type)
 
@@ -106,7 +130,7 @@ class GraphQLEndpoint:
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.MUTATION:
                 raise Refused(405, "Mutations need POST.", headers={"Allow": "POST"}) from None
-            result = _refused("Subscriptions are not answered over HTTP.")
+            result = _refused(HOW_TO_SUBSCRIBE)
         except CannotGetOperationTypeError as error:
             name = error.operation_name
             result = _refused(f"The document has no operation '{name}'." if name else "The document has no operation.")
@@ -122,7 +146,7 @@ async def _authenticate(request: Request, services: Services) -> Claims | None:
     headers = request.headers.getlist("authorization")
     if not headers:
         return None
-    match = _BEARER.fullmatch(headers[0])
+    match = BEARER.fullmatch(headers[0])
     if match is None or len(headers) > 1:
         raise Unauthenticated("The Authorization header must be 'Bearer <token>', once.")
     return await services.authenticator.verify(match[1])

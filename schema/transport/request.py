@@ -30,6 +30,7 @@ class GraphQLRequest:
     query: str
     operation_name: str | None
     variables: dict[str, Any] | None
+    last_event_id: str | None = None  # a cursor that is as good as one more in the subscription's `after`
 
 
 def read_query_string(query_string: bytes) -> GraphQLRequest:
@@ -48,7 +49,7 @@ def read_query_string(query_string: bytes) -> GraphQLRequest:
     for name in ("variables", "extensions"):
         if given.get(name):
             given[name] = _json(given[name].encode(), f"The parameter '{name}'")
-    return _checked({name: value for name, value in given.items() if value != ""})
+    return check_request({name: value for name, value in given.items() if value != ""})
 
 
 def check_content(headers: Headers) -> None:
@@ -66,7 +67,7 @@ def check_content(headers: Headers) -> None:
 
 async def read_body(receive: Receive, *, seconds: float = BODY_SECONDS) -> GraphQLRequest:
     """A POST request with a JSON body, which must arrive within so many seconds."""
-    return _checked(_json(await _bytes(receive, seconds), "The body"))
+    return check_request(_json(await _bytes(receive, seconds), "The body"))
 
 
 async def _bytes(receive: Receive, seconds: float) -> bytes:
@@ -99,7 +100,8 @@ def _json(text: bytes, what: str) -> Any:
         raise Refused(400, f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from None
 
 
-def _checked(given: Any) -> GraphQLRequest:
+def check_request(given: Any) -> GraphQLRequest:
+    """The members of a request, decoded already; raises Refused."""
     if isinstance(given, list):
         raise Refused(400, "Batches are not supported: send one request per operation, not an array of them.")
     if not isinstance(given, dict):

@@ -1,4 +1,4 @@
-"""From a result to bytes and a status. Two regimes, by media type: see docs/http.md for the reasons."""
+"""From a result to bytes and a status. Three regimes, by media type: see docs/http.md for the reasons."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,9 @@ from starlette.responses import Response
 from strawberry.types.execution import ExecutionResult
 
 from schema.errors import TopLevelCode, settle_exception
-from schema.transport.accept import JSON
+from schema.execution.encode import encode_result
+from schema.transport import sse
+from schema.transport.accept import EVENT_STREAM, JSON
 
 # What an intermediary should see although the operation ran and its answer is `data: null`.
 SERVICE_STATUSES: Mapping[str, int] = {
@@ -31,6 +33,10 @@ UNAVAILABLE_RETRY_SECONDS = 1
 
 
 def respond_result(result: ExecutionResult, media_type: str) -> Response:
+    if media_type == EVENT_STREAM:
+        # Always 200: graphql-sse repeats what gets another status, and a mutation may have been done.
+        body = sse.event(encode_result(result.data, result.errors)) + sse.COMPLETE
+        return _response(200, body, media_type)
     errors = result.errors or []
     # An error that belongs to no field was found before execution: then there is no `data` entry, not even null.
     executed = result.data is not None or not errors or any(error.path is not None for error in errors)
@@ -49,9 +55,16 @@ def respond_result(result: ExecutionResult, media_type: str) -> Response:
 def respond_errors(
     errors: Sequence[GraphQLError], media_type: str, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A request that never became an operation: the status tells it in both media types."""
+    """A request that never became an operation: the status tells it in both media types of JSON."""
+    if media_type == EVENT_STREAM:
+        media_type = JSON
     body = orjson.dumps({"errors": [error.formatted for error in errors]})
     return _response(status or _status(errors, 400), body, media_type, {**_advice(errors), **(headers or {})})
+
+
+def is_service_error(errors: Sequence[GraphQLError]) -> bool:
+    """Whether the operation as such may be good: another time, or for somebody else, it could be answered."""
+    return _status(errors, 0) != 0
 
 
 def _response(status: int, body: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
