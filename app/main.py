@@ -3,47 +3,85 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from app.auth import LocalIssuer, create_authenticator
 from app.db import Database
 from app.errors import Unavailable
+from app.events.broker import Broker
+from app.events.hub import Hub
+from app.events.presence import PresenceTracker
+from app.events.times import Times
+from app.events.typists import Typists
 from app.services.housekeeping import keep_house
 from app.settings import Settings
 from schema.context import Services
+from schema.execution.subscribe import subscribe
 from schema.root import schema
 from schema.transport.http import GraphQLEndpoint
+from schema.transport.websocket import SocketEndpoint
 
 READY_SECONDS = 1.0
 
 
-def create_app(settings: Settings, url: str, *, keeps_house: bool = True) -> Starlette:
-    """Parley on the database at `url` (SQLAlchemy's asyncpg form), which must be migrated."""
+def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times: Times | None = None) -> Starlette:
+    """Parley on the database at `url` (SQLAlchemy's asyncpg form), which must be migrated.
+
+    Raises StartError or Invalid for settings that cannot be used.
+    """
+    broker = Broker(settings.redis_url)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
         database = Database(url, pool_size=settings.db_pool_size)
         authenticator = create_authenticator(settings)
-        app.state.services = Services(settings=settings, database=database, authenticator=authenticator)
-        house = asyncio.create_task(keep_house(database), name="housekeeping") if keeps_house else None
+        hub = Hub(database, broker)
+        presence = PresenceTracker(database, broker, times)
+        typists = Typists(database, broker, times)
+        services = app.state.services = Services(
+            settings=settings,
+            database=database,
+            authenticator=authenticator,
+            broker=broker,
+            hub=hub,
+            presence=presence,
+            typists=typists,
+        )
+        services.sessions.on_change = presence.connected
+        services.sessions.others = presence.others
+        hub.on_user_switched = services.user_switched
+        await broker.start()
+        hub.start()
+        presence.start()
+        typists.start()
+        house = None
+        if keeps_house:
+            house = asyncio.create_task(keep_house(database, settings.event_retention_days), name="housekeeping")
         try:
             yield
         finally:
             if house is not None:
                 house.cancel()
                 await asyncio.gather(house, return_exceptions=True)
+            await presence.stop()
+            await typists.stop()
+            await hub.stop()
+            await broker.stop()
             await authenticator.aclose()
             await database.dispose()
 
-    routes = [
+    served = schema if settings.introspection else schema.without_introspection()
+    routes: list[BaseRoute] = [
         Route("/", _to_graphql),
-        Route("/graphql", GraphQLEndpoint(schema, introspection=settings.introspection, graphiql=settings.graphiql)),
+        Route("/graphql", GraphQLEndpoint(served, graphiql=settings.graphiql)),
+        WebSocketRoute("/graphql", SocketEndpoint(served, partial(subscribe, served))),
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
     ]
@@ -60,7 +98,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.cors_allow_origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "graphql-preflight"],
+        allow_headers=["authorization", "content-type", "graphql-preflight", "last-event-id"],
         expose_headers=["retry-after"],
         # Tokens travel in a header; without cookies another site's page can do nothing in a user's name.
         allow_credentials=False,
@@ -79,9 +117,14 @@ async def _healthy(_: Request) -> Response:
 
 async def _ready(request: Request) -> Response:
     """The database answers; for whoever sends requests here."""
+    services: Services = request.app.state.services
     try:
         async with asyncio.timeout(READY_SECONDS):
-            await request.app.state.services.database.ping()
+            await services.database.ping()
     except (TimeoutError, Unavailable):
         return JSONResponse({"status": "unavailable", "reason": "The database does not answer."}, status_code=503)
+    if not services.broker.is_up:
+        # Nothing is lost without Redis, only later, so requests may come.
+        reason = "Redis does not answer: events of other processes come late."
+        return JSONResponse({"status": "degraded", "reason": reason})
     return JSONResponse({"status": "ok"})

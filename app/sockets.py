@@ -12,13 +12,13 @@ import termios
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
+from app.outbox import outbox_of, text_header
 from app.waiting import Gate, Inbox
 
 EXTENSION = "parley.socket"  # where in scope["extensions"] the application finds the connection
@@ -42,39 +42,9 @@ TOO_MANY_FRAMES = "Too many messages at once. Connect again, and send fewer."
 STOPPING = "The server is about to stop. Connect again."
 
 
-def text_header(length: int) -> bytes:
-    """The header of a complete, unmasked text frame (RFC 6455, section 5.2)."""
-    if length < 126:  # noqa: PLR2004 - the RFC's number, as below
-        return b"\x81" + length.to_bytes(1, "big")
-    if length < 65536:  # noqa: PLR2004
-        return b"\x81\x7e" + length.to_bytes(2, "big")
-    return b"\x81\x7f" + length.to_bytes(8, "big")
-
-
 def fitting(reason: str) -> str:
     """The beginning of the reason that a close frame has room for."""
     return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-
-
-class Outbox:
-    """The connections of one loop that have something to send: all of them flush in one call."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: list[SocketProtocol] = []
-
-    def add(self, connection: "SocketProtocol") -> None:
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(connection)
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for connection in waiting:
-            connection.flush()
-
-
-_OUTBOXES: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -89,10 +59,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.queue = Inbox()  # type: ignore[assignment]  # as much of a queue as is used
         self.writable = Gate()  # type: ignore[assignment]  # likewise
-        self._outbox = _OUTBOXES.setdefault(self.loop, Outbox(self.loop))
+        self._outbox = outbox_of(self.loop)
         # At log level debug it would log every frame. The first one has the token.
         self.conn.debug = False
-        self.close_timeout = self.close_seconds
         self.is_open = False
         self.congested = False
         self.on_congested: Callable[[], None] | None = None
@@ -133,7 +102,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if not self.is_open:
             return
         if self.congested:
-            self._cut()
+            self.cut()
             return
         self.flush()
         self.is_open = False
@@ -151,6 +120,24 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         self._abort_later()
+
+    def cut(self) -> None:
+        """End at once. The peer sees code 1006, and connects again."""
+        self.is_open = False
+        self._outgoing.clear()
+        self.writable.set()
+        self.transport.abort()
+
+    def flush(self) -> None:
+        """Hand what waits to the transport; the outbox does, once a turn of the loop."""
+        if not self._outgoing:
+            return
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        self._written += len(data)
+        self.transport.write(data)
+        if self.congested and self.transport.get_write_buffer_size() > MOST_BUFFERED_BYTES:
+            self.cut()
 
     # What the server calls.
 
@@ -262,6 +249,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         sent = self.conn.close_sent
         if self.is_open and sent is not None:
             self.is_open = False
+            self._outgoing.clear()  # nothing may follow a close frame
             self.close_sent = True
             self.stop_keepalive()
             self.queue.put_nowait({"type": "websocket.disconnect", "code": sent.code, "reason": sent.reason})
@@ -288,22 +276,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.pong_timer = self.loop.call_later(cast("float", self.ping_timeout), self.keepalive_timeout)
             return
         # Without a close frame: uvicorn's 1011 would tell a laptop that wakes up never to connect again.
-        self._cut()
+        self.cut()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         self._abort_later()
-
-    def flush(self) -> None:
-        """Hand what waits to the transport; the outbox does, once a turn of the loop."""
-        if not self._outgoing:
-            return
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        self._written += len(data)
-        self.transport.write(data)
-        if self.congested and self.transport.get_write_buffer_size() > MOST_BUFFERED_BYTES:
-            self._cut()
 
     def _forget_handshake(self) -> None:
         # The headers of a browser are 8 KB as objects, and nobody looks at them again.
@@ -313,13 +290,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _write_control(self) -> None:
         if not self.transport.is_closing():
             self.transport.write(b"".join(self.conn.data_to_send()))
-
-    def _cut(self) -> None:
-        """End at once. The peer sees code 1006, and connects again."""
-        self.is_open = False
-        self._outgoing.clear()
-        self.writable.set()
-        self.transport.abort()
 
     def _turn_deaf(self) -> None:
         """Take nothing more from a peer that breaks rules, but let it read why.

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 import strawberry
 from strawberry.dataloader import DataLoader
@@ -13,14 +14,23 @@ from app.auth import Authenticator, Claims
 from app.db import Database, Position, Reader, Write
 from app.errors import Unauthenticated, UserInactive
 from app.events import cursor
+from app.events.broker import Broker
+from app.events.hub import Hub
 from app.events.log import user_stream
+from app.events.presence import PresenceTracker
+from app.events.typists import Typists
 from app.limits import JoinCodeGuard
 from app.models import User
 from app.permissions import WORKSPACE_ADMIN
 from app.services.access import Actor
+from app.services.known_users import KnownUsers
 from app.services.users import find_user, provision_user
 from app.settings import Settings
 from schema.scalars import EventCursor
+from schema.transport.sessions import FORBIDDEN, RESTARTING, Session, Sessions
+
+# Whoever may, comes back at once; the others are told at the next handshake what is the matter.
+SWITCHED = "This account was switched off or on. Connect again."
 
 Batch: TypeAlias = Callable[[Sequence[Any], Any, Any], Awaitable[Sequence[Any]]]
 
@@ -32,20 +42,49 @@ class Services:
     settings: Settings
     database: Database
     authenticator: Authenticator
+    broker: Broker
+    hub: Hub
+    presence: PresenceTracker
+    typists: Typists
+    sessions: Sessions = field(default_factory=Sessions)
     join_codes: JoinCodeGuard = field(default_factory=JoinCodeGuard)
+    known_users: KnownUsers = field(default_factory=KnownUsers)
+    # Running subscriptions by what makes them equal (schema/execution/group.py).
+    groups: WeakValueDictionary[Any, Any] = field(default_factory=WeakValueDictionary)
+
+    def user_switched(self, user_id: int | None) -> None:
+        """An account was switched off or on; None: nobody knows which were."""
+        if user_id is None:
+            self.known_users.clear()
+            self.sessions.close_all(RESTARTING, SWITCHED)
+        else:
+            self.known_users.forget(user_id)
+            self.sessions.close_user(user_id, FORBIDDEN, SWITCHED)
 
 
 class Context:
-    """One per operation. `claims` is None for a request without a token."""
+    """One per operation. `claims` is None for a request without a token, `session` for one that is not of a socket."""
 
-    def __init__(self, services: Services, claims: Claims | None, client_address: str | None) -> None:
+    def __init__(
+        self, services: Services, claims: Claims | None, client_address: str | None, session: Session | None = None
+    ) -> None:
         self.services = services
         self.claims = claims
         self.client_address = client_address
+        self.session = session
         self.reader: Reader = services.database.read()
+        self._actor: Actor | None = None
         self._user: User | None = None
         self._user_lock = asyncio.Lock()
         self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
+
+    @classmethod
+    def for_delivery(cls, services: Services, reader: Reader, actor: Actor) -> Self:
+        """For executing an event in the snapshot of `reader`, which stays the caller's to close."""
+        made = cls(services, None, None)
+        made.reader = reader
+        made._actor = actor
+        return made
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,6 +101,8 @@ class Context:
         # Sibling root fields ask at the same time: one looks, the others wait.
         async with self._user_lock:
             if self._user is None:
+                known_users = self.services.known_users
+                version = known_users.version
                 found = await find_user(self.reader, self.claims)
                 if found is None:
                     # The snapshot is older than the user will be, and its connection must not be held meanwhile: enough
@@ -70,13 +111,19 @@ class Context:
                     found = await provision_user(self.services.database, self.services.authenticator, self.claims)
                 if not found.is_active:
                     raise UserInactive
+                known_users.add(self.claims.subject, found.id, version)
                 self._user = found
         return self._user
 
     async def actor(self) -> Actor:
-        user = await self.user()
-        is_admin = self.claims is not None and WORKSPACE_ADMIN in self.claims.permissions
-        return Actor(user.id, is_workspace_admin=is_admin)
+        if self._actor is not None:
+            return self._actor
+        if self.claims is None:
+            raise Unauthenticated
+        known = self.services.known_users.get(self.claims.subject) if self.services.hub.is_current else None
+        user_id = known or (await self.user()).id
+        self._actor = Actor(user_id, is_workspace_admin=WORKSPACE_ADMIN in self.claims.permissions)
+        return self._actor
 
     async def write(self, unit: Callable[[Write, Actor], Awaitable[Any]]) -> tuple[Any, EventCursor | None]:
         """Run one unit of work for the user who asks: what it returned, and the cursor of its events."""
@@ -108,6 +155,11 @@ class Context:
             # Without the cache: the same row under two parents is two keys, and rows are no good dictionary keys.
             loader = self._loaders[batch, arguments] = DataLoader(load_all, cache=False)
         return loader.load(parent)
+
+
+def actor_of(session: Session) -> Actor:
+    assert session.user is not None  # noqa: S101 - nothing runs in a session before it is known whose it is
+    return Actor(session.user.id, is_workspace_admin=WORKSPACE_ADMIN in session.claims.permissions)
 
 
 def event_cursor(actor: Actor, positions: Mapping[str, Position]) -> EventCursor | None:

@@ -79,7 +79,7 @@ def mutation(description: str, payload: type[P]) -> Callable[[Callable[..., Awai
     def decorate(resolver: Callable[..., Awaitable[P]]) -> Any:
         @functools.wraps(resolver)
         async def resolve(self: Any, info: Info, **arguments: Any) -> P:
-            await info.context.user()
+            await info.context.actor()
             await info.context.renew()  # the payload reads what was written, not the snapshot that knew the user
             try:
                 return await resolver(self, info, **arguments)
@@ -94,11 +94,14 @@ def mutation(description: str, payload: type[P]) -> Callable[[Callable[..., Awai
 
 
 def failed(payload: type[P], error: AppError, **extra: Any) -> P:
+    return payload(errors=[user_error(error)], **extra)
+
+
+def user_error(error: AppError) -> UserError:
     retry_after_ms = error.retry_after_ms if isinstance(error, RateLimited) else None
-    as_data = UserError(
+    return UserError(
         code=ErrorCode(error.code), message=error.message, field=error.field, retry_after_ms=retry_after_ms
     )
-    return payload(errors=[as_data], **extra)
 
 
 def argument(description: str) -> Any:

@@ -15,24 +15,38 @@ from strawberry.schema.config import StrawberryConfig
 
 from schema.channel_mutations import ChannelMutation
 from schema.channels import ChannelQuery
+from schema.events_since import EventQuery
 from schema.guard import ParleySchema
 from schema.memberships import MembershipMutation
 from schema.messages import MessageMutation, MessageQuery
 from schema.node import NodeQuery
+from schema.presence import PresenceMutation
 from schema.reactions import ReactionMutation, ReactionQuery
 from schema.scalars import SCALARS
 from schema.server import ServerQuery
+from schema.session import SessionMutation
+from schema.subscriptions import Subscription
+from schema.typists import TypingMutation
 from schema.users import UserMutation, UserQuery
 from schema.viewer import ViewerQuery
 
 
 @strawberry.type(description="Reading. One query is answered from one snapshot of the database.")
-class Query(NodeQuery, ViewerQuery, UserQuery, ChannelQuery, MessageQuery, ReactionQuery, ServerQuery):
+class Query(NodeQuery, ViewerQuery, UserQuery, ChannelQuery, MessageQuery, ReactionQuery, EventQuery, ServerQuery):
     """All queries."""
 
 
 @strawberry.type(description="Writing. Each field is a transaction of its own; expected failures are in its `errors`.")
-class Mutation(UserMutation, ChannelMutation, MembershipMutation, MessageMutation, ReactionMutation):
+class Mutation(
+    UserMutation,
+    PresenceMutation,
+    ChannelMutation,
+    MembershipMutation,
+    MessageMutation,
+    TypingMutation,
+    ReactionMutation,
+    SessionMutation,
+):
     """All mutations."""
 
 
@@ -52,5 +66,7 @@ def clear(values: Iterable[GraphQLArgument | GraphQLInputField]) -> None:
             value.default_value = Undefined
 
 
-schema = ParleySchema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+schema = ParleySchema(
+    query=Query, mutation=Mutation, subscription=Subscription, config=StrawberryConfig(scalar_map=SCALARS)
+)
 omit_null_defaults(schema._schema)  # noqa: SLF001 - graphql-core's schema has no public name
