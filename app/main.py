@@ -58,7 +58,7 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
         services.sessions.others = presence.others
         hub.on_user_switched = services.user_switched
         await broker.start()
-        hub.start()
+        await hub.start()
         presence.start()
         typists.start()
         house = None

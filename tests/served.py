@@ -15,14 +15,22 @@ import strawberry
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
+from uvicorn.server import ServerState
 
 from app.auth import create_authenticator
 from app.db import Database
 from app.errors import NotFound, RateLimited, UserInactive
+from app.events.broker import Broker
+from app.events.hub import Hub
+from app.events.presence import PresenceTracker
+from app.events.typists import Typists
+from app.http_connection import HttpConnection
 from app.main import create_app
 from app.settings import Settings
+from app.sockets import SOCKETS
 from schema.context import Info, Services
 from schema.guard import ParleySchema
 from schema.transport.http import GraphQLEndpoint
@@ -112,8 +120,16 @@ def toy_app(data_dir: Path, *, body_seconds: float = 10) -> Starlette:
     config = StrawberryConfig(scalar_map=scalars)
     schema = ParleySchema(query=Query, mutation=Mutation, subscription=Subscription, config=config)
     app = Starlette(routes=[Route("/graphql", GraphQLEndpoint(schema, body_seconds=body_seconds))])
+    database, broker = Database(UNREACHABLE), Broker(None)
+    authenticator = create_authenticator(settings)
     app.state.services = Services(
-        settings=settings, database=Database(UNREACHABLE), authenticator=create_authenticator(settings)
+        settings=settings,
+        database=database,
+        authenticator=authenticator,
+        broker=broker,
+        hub=Hub(database, broker),
+        presence=PresenceTracker(database, broker),
+        typists=Typists(database, broker),
     )
     return app
 
@@ -154,18 +170,40 @@ def code(answer: httpx.Response) -> str:
 class Served:
     """An app on an ephemeral port of loopback, in a thread of its own, run as production runs it."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, **options: Any) -> None:
+        """`options` are of uvicorn's Config."""
+        self.loop: asyncio.AbstractEventLoop
+        self._has_loop = threading.Event()
+        self._app = app
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/graphql"
-        config = uvicorn.Config(
-            app, http="httptools", ws="none", log_config=None, access_log=False, proxy_headers=False
-        )
-        self._server = uvicorn.Server(config)
+        usual: dict[str, Any] = {
+            **SOCKETS,
+            "interface": "asgi3",
+            "http": HttpConnection,
+            "loop": "uvloop",
+            "log_config": None,
+            "access_log": False,
+            "proxy_headers": False,
+            "timeout_graceful_shutdown": 2,
+        }
+        self._server = uvicorn.Server(uvicorn.Config(self._serve, **{**usual, **options}))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
+
+    @property
+    def server_state(self) -> ServerState:
+        return self._server.server_state
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self.loop = asyncio.get_running_loop()
+            self._has_loop.set()
+        await self._app(scope, receive, send)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        assert self._has_loop.wait(WAIT_SECONDS)
         return self
 
     def __exit__(

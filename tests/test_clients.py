@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,31 +14,11 @@ from app.auth import LocalIssuer
 from app.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import in_ci
+from tests.node import CLIENTS, node  # noqa: F401 - a fixture
 from tests.served import Served
 
-CLIENTS = Path(__file__).parent / "clients"
 SCRIPTS = sorted(path.name for path in CLIENTS.glob("*.test.mjs"))
-INSTALL_SECONDS = 120
 SCRIPT_SECONDS = 30
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    """The path of Node, with the clients installed as their lock file says."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        if in_ci():
-            pytest.fail("CI must run the client tests, and Node is missing: install nodejs and npm.")
-        pytest.skip("Node is missing, so no client of GraphQL is tried: install nodejs and npm.")
-    lock, installed = CLIENTS / "package-lock.json", CLIENTS / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(
-            command, cwd=CLIENTS, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    return node
 
 
 @pytest.fixture(scope="module")

@@ -85,10 +85,12 @@ class Hub:
         self._is_in_trouble = False
         self._looked_at = float("-inf")
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """From here on events are delivered. Looks at the log once before anybody can come."""
         self._broker.listen("event", self._receive)
         self._broker.on_reconnect(self._wake.set)
         self.database.after_commit = self.publish
+        await self._look_once()
         self._loops = [
             self.spawn(self._look_again_and_again(), "look at the heads"),
             self.spawn(self._beat(), "heartbeats"),
@@ -193,20 +195,24 @@ class Hub:
 
     async def _look_again_and_again(self) -> None:
         while True:
-            try:
-                await self._look()
-                self._looked_at = asyncio.get_running_loop().time()
-                if self._is_in_trouble:
-                    self._is_in_trouble = False
-                    logger.warning("the database answers again; delivery goes on")
-            except PASSING as error:
-                self.trouble(error)
             seconds = LOOK_SECONDS if self._broker.is_up else LOOK_SECONDS_WITHOUT_BROKER
             with suppress(TimeoutError):
                 # Spread over time: many processes look at the same table.
                 await asyncio.wait_for(self._wake.wait(), seconds * random.uniform(0.8, 1.0))  # noqa: S311 - jitter
             self._wake.clear()
             self._look_soon = None
+            await self._look_once()
+
+    async def _look_once(self) -> None:
+        try:
+            await self._look()
+        except PASSING as error:
+            self.trouble(error)
+            return
+        self._looked_at = asyncio.get_running_loop().time()
+        if self._is_in_trouble:
+            self._is_in_trouble = False
+            logger.warning("the database answers again; delivery goes on")
 
     async def _look(self) -> None:
         """Compare all streams with the log."""
