@@ -142,11 +142,15 @@ def welcome(settings: Settings, listener: socket.socket) -> str:
     else:
         lines.append(f"Tokens come from https://{settings.auth0_domain}/ for {settings.auth0_api_identifier}")
     query = '{"query": "{ viewer { user { name } channels(first: 5) { nodes { name } } } }"}'
+    listening = '{"query": "subscription { viewerEvents { __typename ... on Event { type at actor { name } } } }"}'
+    headers = f"""-H 'content-type: application/json' -H "authorization: Bearer {token}\""""
     lines += [
         "A first request:",
-        f"  curl {url} -H 'content-type: application/json' \\",
-        f'    -H "authorization: Bearer {token}" \\',
+        f"  curl {url} {headers} \\",
         f"    -d '{query}'",
+        "Listening to what happens:",
+        f"  curl -N {url} {headers} \\",
+        f"    -H 'accept: text/event-stream' -d '{listening}'",
         "Stop with Ctrl-C.",
     ]
     return "\n".join(lines)
