@@ -88,16 +88,20 @@ class Subscriber:
             if is_lost:
                 begin, missed = start(followed, None), 0
             self._behind = dict(begin.positions)
-            ready = self._notice(NoticeKind.READY, recovered=missed)
-            lost = self._notice(NoticeKind.RESYNC_REQUIRED) if is_lost else None
             events, frames = await self._read(reader, followed, era)
         if self._is_stopped:
             return
-        for notice in (ready, lost):
-            self._send(notice)
-        for name in (after or ()) if self.only is None else ():
-            if name not in followed:  # left while away, or deleted so long ago that nobody can tell any more
-                self._revoked(name)
+        given = after or {}
+        # Left while away, or deleted so long ago that nobody can tell any more.
+        gone = {name: at for name, at in given.items() if self.only is None and name not in followed}
+        # A client that is cut off between READY and what must be told after it comes back from before both.
+        self._behind = dict(given) if is_lost else {**begin.positions, **gone}
+        self._send(self._notice(NoticeKind.READY, recovered=missed))
+        self._behind = {**begin.positions, **gone}
+        if is_lost:
+            self._send(self._notice(NoticeKind.RESYNC_REQUIRED))
+        for name in gone:
+            self._revoked(name)
         self._advance(events, frames)
         if not self._join(followed, has_more=len(events) == PAGE):
             self._go_on()
