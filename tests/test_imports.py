@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"app.errors", "app.settings", "app.database_url", "app.permissions", "app.text", "app.limits"},
     {"app.db", "app.models", "app.data_folder", "app.postmaster", "app.system_user", "app.embedded"},
-    {"app.migrate", "app.events", "app.auth", "app.pages"},
+    {"app.migrate", "app.events", "app.auth", "app.pages", "app.outbox", "app.waiting"},
     {"app.services"},
     {"app.seed", "schema"},
     {"app.open_database", "app.http_connection", "app.sockets", "app.server", "app.main", "app.workers", "app.worker"},
