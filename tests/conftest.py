@@ -87,8 +87,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-async def emptied_tables(database: Database) -> AsyncIterator[None]:
+async def emptied_tables(app: Starlette, database: Database) -> AsyncIterator[None]:
     yield
+    app.state.services.known_users.clear()  # users do not vanish otherwise
     async with database.engine.begin() as connection:
         for statement in EMPTY.split(";")[:-1]:
             await connection.execute(text(statement))
@@ -204,3 +205,6 @@ def in_ci() -> bool:
 
 
 ROOT = Path(__file__).parent.parent
+
+# At the end, because it needs what is above.
+from tests.installation import one, other, place, shared_redis  # noqa: E402, F401 - fixtures

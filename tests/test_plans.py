@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from app.db import Position
 from app.events import cursor
 from app.events.log import viewer_positions
+from app.events.streams import members_among, rights_revisions
 from app.models import Membership, Message
 from app.seed import seed_demo
 from app.services.housekeeping import empty_deleted_channels
@@ -75,6 +76,10 @@ def members(page: str) -> str:
     return below("channel", "members", page, MEMBER)
 
 
+# No query leads to these; they are found like the actor of an event.
+SUBSCRIBED_TO = {"PresenceEvent.user", "TypingEvent.user"}
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A document, who asks, and how many rows beyond the usual each of its statements may look at."""
@@ -106,7 +111,7 @@ QUESTIONS = {
     ),
     "own direct messages": Question("{ viewer { channels(isDm: true) { nodes { id } } } }", more=OWN),
     "own archived channels": Question("{ viewer { channels(archived: true) { nodes { id } } } }", more=OWN),
-    "people": Question("{ users(first: 100) { nodes { name } } }"),
+    "people": Question("{ users(first: 100) { nodes { name presence lastSeenAt } } }"),
     "people, next page": Question(
         "query ($key: String) { users(first: 100, after: $key) { nodes { name } } }",
         {"key": USERS.cursor(("ivan ito 999", 999))},
@@ -268,7 +273,7 @@ def test_questions_use_every_field_that_needs_sql() -> None:
 
     for question in QUESTIONS.values():
         visit(parse(question.document), TypeInfoVisitor(info, Collector()))
-    assert costly_fields() - used == set()
+    assert costly_fields() - used == SUBSCRIBED_TO
 
 
 @pytest.mark.parametrize("needle", ["qu", "q", "%", "---"])
@@ -286,6 +291,18 @@ async def test_start_on_a_large_workspace_looks_at_little(large: Workspace) -> N
     async with large.database.engine.connect() as connection:
         for plan in await explain(connection, sent):
             assert plan.rows_read <= ROWS, plan
+
+
+async def test_checking_who_may_know_who_types_looks_at_little(large: Workspace) -> None:
+    with recorded(large.database.engine) as sent:
+        async with large.database.read() as reader:
+            assert len(await rights_revisions(reader, range(1, 101))) > 0
+            assert await members_among(reader, HOT, range(1, 101))
+    async with large.database.engine.connect() as connection:
+        plans = await explain(connection, sent)
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.rows_read <= ROWS_PER_ROW * 100 + ROWS, plan
 
 
 async def test_emptying_deleted_channels_looks_at_nothing_else(large: Workspace) -> None:

@@ -19,6 +19,8 @@ from graphql import (
 )
 
 from app.errors import ErrorCode
+from app.events.log import EventType
+from schema.events import EVENT_TYPES
 from schema.root import schema
 from tests.conftest import ROOT, Person
 
@@ -29,7 +31,13 @@ OUTPUTS = {
     if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType) and not name.startswith("__")
 }
 CONNECTIONS = [name.removesuffix("Connection") for name in OUTPUTS if name.endswith("Connection")]
-PAYLOADS = [name for name in OUTPUTS if name.endswith("Payload") and name != "Payload"]
+# SessionPayload is none of them: a renewed session is no event, so it has no cursor.
+PAYLOADS = [name for name in OUTPUTS if name.endswith("Payload") and name not in {"Payload", "SessionPayload"}]
+EVENTS = [
+    name
+    for name, type_ in OUTPUTS.items()
+    if name == "Event" or "Event" in {interface.name for interface in type_.interfaces}
+]
 
 # Null says: not there, or not for you.
 NULL_BY_PERMISSION = {
@@ -42,11 +50,15 @@ NULL_BY_PERMISSION = {
     "User.email",
     "Channel.joinCode",
     "Message.clientKey",
+    "ChannelEvent.channel",
+    "ChannelPrivacyEvent.channel",
+    "MemberEvent.channel",
 }
 # Null says: this one has none.
 NULL_BY_NATURE = {
     "User.picture",
     "User.bio",
+    "User.lastSeenAt",
     "Channel.name",
     "Channel.description",
     "Channel.owner",
@@ -64,6 +76,12 @@ NULL_BY_NATURE = {
     "UserError.field",
     "UserError.retryAfterMs",
     "Payload.cursor",
+    *(f"{name}.{field}" for name in EVENTS for field in ("actor", "channelId")),
+    "MemberEvent.role",
+    "MemberEvent.previousRole",
+    "StreamNotice.channelId",
+    "StreamNotice.recovered",
+    "StreamNotice.expiresAt",
 }
 NULL_BY_FAILURE = {
     "UserPayload.user",
@@ -77,6 +95,7 @@ NULL_BY_FAILURE = {
     "ReactPayload.reaction",
     "ReactionPayload.reaction",
     "DeletedPayload.deletedId",
+    "SessionPayload.expiresAt",
     *(f"{name}.cursor" for name in PAYLOADS),
 }
 DEPEND_ON_THE_VIEWER = {
@@ -158,7 +177,7 @@ def test_a_connection_follows_relay(name: str) -> None:
 
 
 def test_whatever_has_an_id_is_a_node() -> None:
-    with_id = {name for name, type_ in OUTPUTS.items() if "id" in type_.fields} - {"Node"}
+    with_id = {name for name, type_ in OUTPUTS.items() if "id" in type_.fields} - {"Node", *EVENTS}
     nodes = {
         name
         for name, type_ in OUTPUTS.items()
@@ -167,13 +186,21 @@ def test_whatever_has_an_id_is_a_node() -> None:
     assert with_id == nodes == {"User", "Channel", "ChannelMember", "Message", "Reaction"}
 
 
+def test_every_kind_of_event_has_a_type() -> None:
+    types = SERVED.type_map["EventType"]
+    assert isinstance(types, GraphQLEnumType)
+    assert [*types.values] == [event_type.value for event_type in EventType]
+    assert {name for name, _ in EVENT_TYPES.values()} == {*EVENTS} - {"Event"}
+
+
 def test_every_mutation_answers_with_a_payload() -> None:
     assert SERVED.mutation_type is not None
     for name, field in SERVED.mutation_type.fields.items():
-        assert str(field.type).removesuffix("!") in PAYLOADS, name
+        assert str(field.type).removesuffix("!") in {*PAYLOADS, "SessionPayload"}, name
         assert isinstance(field.type, GraphQLNonNull), name
     for name in PAYLOADS:
         assert (type_of(f"{name}.errors"), type_of(f"{name}.cursor")) == ("[UserError!]!", "EventCursor")
+    assert type_of("SessionPayload.errors") == "[UserError!]!"
 
 
 def test_the_codes_of_errors_are_those_of_the_rules() -> None:

@@ -86,22 +86,23 @@ class Feed:
         admit: Callable[[Reader], Awaitable[int]],
     ) -> Listener:
         """A subscription that has begun. `admit` raises AppError, or returns the revision of the rights that it saw."""
-        listener = Listener(self, group, sink, user_id=user_id, topics=topics, begins=self._number)
-        standing = [change for topic in topics for change in self._stands(topic)]
-        for topic in topics:
-            self._listeners.setdefault(topic, {}).setdefault(group, {})[listener] = None
-        try:
-            async with self._starting, self._database.read() as reader:
-                revision = await admit(reader)
-                frames = await self._encoded(reader, group, standing)
-            # The others were checked since, in a later snapshot.
-            while revision < max(map(self.revision, topics), default=0):
+        async with self._starting:
+            listener = Listener(self, group, sink, user_id=user_id, topics=topics, begins=self._number)
+            standing = [change for topic in topics for change in self._stands(topic)]
+            for topic in topics:
+                self._listeners.setdefault(topic, {}).setdefault(group, {})[listener] = None
+            try:
                 async with self._database.read() as reader:
                     revision = await admit(reader)
-        except BaseException:
-            listener.stop()
-            raise
-        listener.admit(frames)
+                    frames = await self._encoded(reader, group, standing)
+                # The others were checked since, in a later snapshot.
+                while revision < max(map(self.revision, topics), default=0):
+                    async with self._database.read() as reader:
+                        revision = await admit(reader)
+            except BaseException:
+                listener.stop()
+                raise
+            listener.admit(frames)
         return listener
 
     def remove(self, listener: Listener) -> None:
