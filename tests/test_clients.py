@@ -14,7 +14,7 @@ from app.auth import LocalIssuer
 from app.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER
 from app.main import create_app
 from app.settings import Settings
-from tests.node import CLIENTS, node  # noqa: F401 - a fixture
+from tests.node import CLIENTS, installed_node  # noqa: F401 - a fixture
 from tests.served import Served
 
 SCRIPTS = sorted(path.name for path in CLIENTS.glob("*.test.mjs"))

@@ -11,7 +11,8 @@ from tests.documents import ADD_MEMBERS, REMOVE_MEMBER, create_channel, send
 from tests.live import Live, live
 
 EVENTS = """subscription { viewerEvents {
-    ... on StreamNotice { kind channelId } ... on Event { id type channelId } ... on MessageEvent { message { content } }
+    ... on StreamNotice { kind channelId } ... on Event { id type channelId }
+    ... on MessageEvent { message { content } }
 } }"""
 
 
