@@ -27,7 +27,8 @@ WAIT_SECONDS = 30.0
 CATALOGUE = {
     "columns": """
         SELECT attrelid::regclass::text, row_number() OVER (PARTITION BY attrelid ORDER BY attnum), attname,
-            format_type(atttypid, atttypmod), attnotnull, attidentity::text, attgenerated::text, pg_get_expr(adbin, adrelid)
+            format_type(atttypid, atttypmod), attnotnull, attidentity::text, attgenerated::text,
+            pg_get_expr(adbin, adrelid)
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
