@@ -225,3 +225,9 @@ def ids_of_nothing(typename: str, person: Person) -> list[str]:
 def number(global_id_: str) -> int:
     """The key inside an id: the row's."""
     return int(urlsafe_b64decode(global_id_ + "==").decode().rpartition(":")[2])
+
+
+SET_TYPING = """mutation ($channelId: ID!, $typing: Boolean!) {
+    setTyping(channelId: $channelId, typing: $typing) { errors { code message } } }"""
+SET_PRESENCE = "mutation ($presence: Presence!) { setPresence(presence: $presence) { errors { code message } } }"
+RENEW_SESSION = "mutation ($token: String!) { renewSession(token: $token) { errors { code message } } }"

@@ -101,7 +101,7 @@ async def test_nodes_that_start_without_redis_deliver_and_take_it_when_it_comes(
 
 async def test_what_a_dead_node_could_not_say_is_found_without_further_traffic(pair: Pair[Node]) -> None:
     channel = await pair.channel()
-    stream = f"c{number(channel)}".encode()
+    stream = f'"stream":"c{number(channel)}"'.encode()
     watchers = Watcher(pair.alice, pair.first, channel=channel), Watcher(pair.alice, pair.first)
     with hearing(pair.redis) as heard:
         async with watching(*watchers):

@@ -32,7 +32,9 @@ async def known(alice: Person) -> dict[str, Any]:
     document = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } errors { code } } }"
     sent = await alice.ask(document, input={"channelId": channel, "content": "target"})
     message = sent["message"]["id"]
+    viewer = await alice.ask("{ viewer { cursor } }")
     return {
+        "cursor": viewer["cursor"],
         "channelId": channel,
         "messageId": message,
         "parentId": message,
@@ -55,7 +57,7 @@ def plausible(name: str, type_: Any, known: dict[str, Any]) -> Any:
         }
     if name in known:
         return known[name]
-    values = {"ID": "x", "String": "text", "Boolean": True, "Int": 1}
+    values = {"ID": "x", "String": "text", "Boolean": True, "Int": 1, "EventCursor": known["cursor"]}
     return values.get(named.name) or next(iter(named.values))
 
 

@@ -35,6 +35,7 @@ CHANNEL_WRITES: dict[str, tuple[str, Variables]] = {
     "removeMember": (doc.REMOVE_MEMBER, lambda id_, own: {"channelId": id_, "userId": own}),
     "setMemberRole": (doc.SET_ROLE, lambda id_, own: {"channelId": id_, "userId": own, "role": "OWNER"}),
     "sendMessage": (doc.SEND, lambda id_, _: {"input": {"channelId": id_, "content": "x"}}),
+    "setTyping": (doc.SET_TYPING, lambda id_, _: {"channelId": id_, "typing": True}),
 }
 MESSAGE_WRITES: dict[str, tuple[str, Variables]] = {
     "replyToMessage": (doc.REPLY, lambda id_, _: {"input": {"parentId": id_, "content": "x"}}),
@@ -46,6 +47,8 @@ MESSAGE_WRITES: dict[str, tuple[str, Variables]] = {
 OTHER_WRITES: dict[str, tuple[str, Variables]] = {
     "updateProfile": (doc.UPDATE_PROFILE, lambda _, __: {"input": {"bio": "x"}}),
     "setUserActive": (doc.SET_USER_ACTIVE, lambda id_, _: {"userId": id_, "active": False}),
+    "setPresence": (doc.SET_PRESENCE, lambda _, __: {"presence": "AWAY"}),
+    "renewSession": (doc.RENEW_SESSION, lambda _, __: {"token": "x"}),
     "createChannel": (doc.CREATE_CHANNEL, lambda _, __: {"input": {"name": "x"}}),
     "openDirectMessage": (doc.OPEN_DM, lambda id_, _: {"userIds": [id_]}),
     "joinChannelByCode": (doc.JOIN_BY_CODE, lambda _, __: {"joinCode": "x"}),
