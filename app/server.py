@@ -19,7 +19,7 @@ from app.settings import DATA_DIR, Settings, StartError
 from app.sockets import SOCKETS
 
 # With the database's own stop (app/embedded.py) less than 5 s, in which everything must be over.
-GRACE_SECONDS = 2
+GRACE_SECONDS = 1
 BACKLOG = 2048
 TICKS = 10  # of uvicorn, in a second
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
