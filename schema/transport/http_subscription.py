@@ -72,9 +72,10 @@ async def _begin(session: Session, claims: Claims | None) -> None:
     sessions = session.services.sessions
     try:
         sessions.add(session)
+        version = session.services.known_users.version
         async with Context(session.services, claims, session.address) as context:
             user = await context.user()
-        sessions.identify(session, user)
+        sessions.identify(session, user, version=version)
     except TooManySessions as refused:
         own = refused.code == FORBIDDEN
         raise Refused(

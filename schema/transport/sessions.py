@@ -155,8 +155,14 @@ class Sessions:
             raise TooManySessions(TRY_AGAIN, f"The server has its {limit} connections. Try again later.")
         self._all.add(session)
 
-    def identify(self, session: Session, user: User) -> None:
-        """Count the connection as one of this user's; raises TooManySessions."""
+    def identify(self, session: Session, user: User, *, version: int) -> None:
+        """Count the connection as one of this user's; raises TooManySessions.
+
+        `version` is that of the known users before the user was looked up.
+        """
+        if version != session.services.known_users.version:
+            # Switched off meanwhile? `close_user` did not know whose this session is.
+            raise TooManySessions(TRY_AGAIN, "Accounts were switched off or on just now. Connect again.")
         limit = session.services.settings.max_websocket_connections_per_user
         if len(self._of_user.get(user.id, ())) + self.others(user.id) >= limit:
             raise TooManySessions(FORBIDDEN, f"Too many connections of this user: at most {limit}. Close another one.")

@@ -149,9 +149,10 @@ class SocketConnection:
         services = session.services
         try:
             claims = await services.authenticator.verify(token_of(payload))
+            version = services.known_users.version
             async with Context(services, claims, session.address) as context:
                 user = await context.user()
-            services.sessions.identify(session, user)
+            services.sessions.identify(session, user, version=version)
         except TokenExpired:
             raise Violation(FORBIDDEN, EXPIRED) from None
         except (Unauthenticated, UserInactive) as error:
