@@ -177,6 +177,9 @@ class Subscriber:
             while (self._behind or self._anew) and not self._is_stopped:
                 if self.sink.congested:
                     await self.sink.drained()
+                    # A peer that was cut off stays congested until we are told to stop: waiting for it takes no time,
+                    # and without this turn nobody could tell us, or do anything else, ever.
+                    await asyncio.sleep(0)
                     continue
                 if self._is_lagging:
                     self._is_lagging = False
