@@ -115,6 +115,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         except InvalidState:  # the peer closes at the same moment
             self._write_control()
             self.transport.close()
+        self.congested = False  # nobody waits for a peer that is given up
         self.writable.set()
         if self.read_paused:  # the peer's answer must be heard
             self.read_paused = False
@@ -125,6 +126,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """End at once. The peer sees code 1006, and connects again."""
         self.is_open = False
         self._outgoing.clear()
+        self.congested = False  # nobody waits for a peer that is given up
         self.writable.set()
         self.transport.abort()
 
@@ -148,7 +150,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_open = False
+        self.is_open = self.congested = False
         self._outgoing.clear()
         super().connection_lost(exc)
 
@@ -254,6 +256,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.stop_keepalive()
             self.queue.put_nowait({"type": "websocket.disconnect", "code": sent.code, "reason": sent.reason})
             self._write_control()
+            self.congested = False  # nobody waits for a peer that is given up
             self.writable.set()
             self._abort_later()
         self._turn_deaf()
