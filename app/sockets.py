@@ -262,9 +262,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._turn_deaf()
 
     def send_keepalive_ping(self) -> None:
-        # In a buffer this full, whatever leaves the kernel was read by the peer, whose own buffer must be full too.
-        is_behind = self.transport.get_write_buffer_size() > SEND_BUFFER_BYTES // 4
-        self._ahead_of_ping = self._on_the_way() if is_behind else 0
+        on_the_way = self._on_the_way()
+        # With so much on the way, whatever is acknowledged was read by the peer, whose own buffer must be full too.
+        self._ahead_of_ping = on_the_way if on_the_way > SEND_BUFFER_BYTES // 4 else 0
         self._written_at_ping = self._written
         super().send_keepalive_ping()
 

@@ -116,9 +116,9 @@ class Live:
 
 
 @asynccontextmanager
-async def live(settings: Settings, url: str) -> AsyncGenerator[Live, None]:
-    """The app on the migrated database at `url`, without housekeeping."""
+async def live(settings: Settings, url: str, **options: Any) -> AsyncGenerator[Live, None]:
+    """The app on the migrated database at `url`, without housekeeping. `options` are of uvicorn's Config."""
     app = create_app(settings, url, keeps_house=False)
-    with Served(app) as served:
+    with Served(app, **options) as served:
         async with httpx.AsyncClient(base_url=served.url.removesuffix("/graphql"), timeout=30) as http:
             yield Live(app, served, LocalIssuer(settings.data_dir), http)

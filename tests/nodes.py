@@ -149,13 +149,13 @@ class Node(Address):
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
-    async def person(self, name: str, *, admin: bool = False) -> Person:
-        """Somebody who talks to this node over HTTP, by a connection pool of their own."""
+    async def person(self, name: str, *, admin: bool = False, token: str = "") -> Person:
+        """Somebody who talks to this node over HTTP, by a connection pool of their own. With a new token, or this."""
         # The server ends connections that are idle for 5 s. A request that is sent at that moment would be lost.
         limits = httpx.Limits(keepalive_expiry=2)
         http = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False, limits=limits)
         self._clients.append(http)
-        person = Person(name, LocalIssuer(self.folder).issue(name, admin=admin), http)
+        person = Person(name, token or LocalIssuer(self.folder).issue(name, admin=admin), http)
         person.id = (await person.ask("{ viewer { user { id } } }"))["user"]["id"]
         return person
 
