@@ -294,10 +294,10 @@ class Stream:
     def _after(self, event: LoggedEvent, *, is_deleted: bool) -> None:
         if is_deleted and event.type is EventType.CHANNEL_DELETED:
             for subscriber in self.subscribers():
-                subscriber.revoke(self)
+                subscriber.end(self)
         elif event.type is EventType.MEMBER_JOINED and event.stream_id[0] == "u":
             for subscriber in self.subscribers():
-                subscriber.follow_anew()
+                subscriber.follow_anew(event)
         for subscriber in self._ahead.pop(event.seq, ()):
             subscriber.reached(self)
             self.attach(subscriber, event.seq)

@@ -36,12 +36,13 @@ class Subscriber:
     __slots__ = (
         "__weakref__",
         "_ahead",
-        "_anew",
         "_behind",
         "_follow",
+        "_gone",
         "_hub",
         "_is_lagging",
         "_is_stopped",
+        "_joined",
         "_live",
         "_task",
         "group",
@@ -61,7 +62,9 @@ class Subscriber:
         self._ahead: dict[str, int] = {}  # streams that it is attached to, from a later position on
         self._live: dict[str, Stream] = {}
         self._task: asyncio.Task[None] | None = None
-        self._anew = False
+        # Of channels: joined, while it was not looked yet what to follow; and deleted, which was told.
+        self._joined: frozenset[str] = frozenset()
+        self._gone: frozenset[str] = frozenset()
         self._is_lagging = False
         self._is_stopped = False
 
@@ -136,6 +139,11 @@ class Subscriber:
         self._let_go(stream)
         self._revoked(stream.id, at)
 
+    def end(self, stream: Stream) -> None:
+        """The channel was deleted, and this was told."""
+        self._gone |= {stream.id}
+        self.revoke(stream)
+
     def resync(self, stream: Stream) -> None:
         """Something here cannot be told: the client must fetch anew. It goes on from where the stream is now."""
         self._send(self._notice(NoticeKind.RESYNC_REQUIRED, channel_id=stream.channel_id))
@@ -150,11 +158,10 @@ class Subscriber:
         """The stream has come to where this subscription is."""
         self._ahead.pop(stream.id, None)
 
-    def follow_anew(self) -> None:
+    def follow_anew(self, event: LoggedEvent) -> None:
         """The user has joined a channel."""
-        if self.only is None:
-            self._anew = True
-            self._go_on()
+        self._hear(event)
+        self._go_on()
 
     def _fall_behind(self) -> None:
         if self._is_stopped:
@@ -174,7 +181,7 @@ class Subscriber:
 
     async def _catch_up(self) -> None:
         try:
-            while (self._behind or self._anew) and not self._is_stopped:
+            while (self._behind or self._joined) and not self._is_stopped:
                 if self.sink.congested:
                     await self.sink.drained()
                     # A peer that was cut off stays congested until we are told to stop: waiting for it takes no time,
@@ -189,7 +196,7 @@ class Subscriber:
             self._task = None
 
     async def _step(self) -> None:
-        self._anew = False
+        joined = self._joined
         held: list[Stream] = []
         try:
             # What is applied while this reads and renders is kept, so that it cannot run away from us.
@@ -201,7 +208,7 @@ class Subscriber:
             async with self._hub.catching_up, self._hub.database.read() as reader:
                 era = self._hub.frames.era
                 followed = await self._follow(reader)
-                self._adjust(followed)
+                self._adjust(followed, joined)
                 events, frames = await self._read(reader, followed, era)
             if not self._is_stopped:
                 self._advance(events, frames)
@@ -218,8 +225,9 @@ class Subscriber:
             for stream in held:
                 stream.release(self.group)
 
-    def _adjust(self, followed: Mapping[str, Followed]) -> None:
-        """What is followed may have changed since the last look."""
+    def _adjust(self, followed: Mapping[str, Followed], joined: frozenset[str]) -> None:
+        """What is followed may have changed since the last look. `joined`: what made us look."""
+        self._joined -= joined
         for name in [*self._behind, *self._live]:
             if name not in followed:
                 stream = self._live.get(name)
@@ -231,7 +239,9 @@ class Subscriber:
             stream = self._live.get(name)
             if stream is not None and self._place(stream).seq < each.begins:
                 self.revoke(stream)  # left and joined again: what was in between is not theirs
-            if name not in self._live and name not in self._behind and not each.is_deleted:
+            # One that was deleted as soon as it was joined is told to be: the client has heard of it.
+            is_new = not each.is_deleted or name in joined - self._gone
+            if is_new and name not in self._live and name not in self._behind:
                 self._behind[name] = Position(each.head.epoch, each.begins)
             at = self._behind.get(name)
             if at is None:
@@ -283,8 +293,7 @@ class Subscriber:
             frame = frames.get((name, event.seq))
             if frame is not None:
                 self.sink.next(frame)
-            if event.type is EventType.MEMBER_JOINED and name[0] == "u" and self.only is None:
-                self._anew = True
+            self._hear(event)
 
     def _join(self, followed: Mapping[str, Followed], *, has_more: bool) -> bool:
         """Attach wherever nothing is missing. True if that is everywhere."""
@@ -296,12 +305,13 @@ class Subscriber:
             at = each.head if reached.seq < each.head.seq else reached
             if each.is_deleted:
                 del self._behind[name]
+                self._gone |= {name}
                 self._revoked(name, at)
                 continue
             stream = self._hub.watch(name, each)
             if stream.epoch == at.epoch and each.rights_revision >= stream.rights_revision:
                 self._attach(stream, at)
-        return not self._behind and not self._anew
+        return not self._behind and not self._joined
 
     def _attach(self, stream: Stream, at: Position) -> None:
         if at.seq < stream.applied:
@@ -315,13 +325,17 @@ class Subscriber:
             for event, frame in zip(wanted, frames, strict=True):
                 self._behind[stream.id] = Position(event.epoch, event.seq)
                 self._send(frame)
-            if any(event.type is EventType.MEMBER_JOINED for event in later if stream.id[0] == "u"):
-                self._anew = self.only is None
+            for event in later:
+                self._hear(event)
         del self._behind[stream.id]
         self._live[stream.id] = stream
         if at.seq > stream.applied:
             self._ahead[stream.id] = at.seq
         stream.attach(self, max(at.seq, stream.applied))
+
+    def _hear(self, event: LoggedEvent) -> None:
+        if event.type is EventType.MEMBER_JOINED and event.stream_id[0] == "u" and self.only is None:
+            self._joined |= {f"c{event.channel_id}"}
 
     def _revoked(self, name: str, at: Position | None = None) -> None:
         self._behind.pop(name, None)
