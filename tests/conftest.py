@@ -1,6 +1,7 @@
 """A real PostgreSQL, migrated once; the real app over ASGI; people with tokens. Tables are emptied after each test."""
 
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,12 @@ DELETE FROM message_reactions; DELETE FROM messages; DELETE FROM channels; DELET
 DELETE FROM stream_events; DELETE FROM stream_heads WHERE stream_id <> 'w'; DELETE FROM users;
 UPDATE stream_heads SET head_seq = 0, floor_seq = 0, rights_revision = 0;
 """
+
+# Under nohup, or in the background of a script, these are ignored; the servers that are started here would inherit it,
+# and rightly not stop by them.
+for ignored in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(ignored) == signal.SIG_IGN:
+        signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
