@@ -170,7 +170,8 @@ class Write(Statements):
         self._endings.append(ending)
 
     async def finish(self) -> None:
-        for ending in self._endings:
+        endings, self._endings = self._endings, []  # they lead back here: a cycle
+        for ending in endings:
             await ending()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import shlex
 import signal
@@ -22,6 +23,7 @@ from app.sockets import SOCKETS
 GRACE_SECONDS = 1
 BACKLOG = 2048
 TICKS = 10  # of uvicorn, in a second
+COLLECTED_AFTER = (1_000, 20, 100)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -99,6 +101,11 @@ class _WatchedServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # Modules, types and the schema are for ever. Unfrozen, each full collection walks all of them: a pause of 70
+        # to 170 ms, and the 99th percentile of the time from a message to its delivery.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECTED_AFTER)
         if self.started:
             self._announce()
 

@@ -92,7 +92,12 @@ class Context:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
         await self.reader.close()
+
+    def release(self) -> None:
+        """Let go of what the loaders hold: they lead back here, and only the garbage collector would find that."""
+        self._loaders.clear()
 
     async def user(self) -> User:
         """The user who asks; made on their first request."""

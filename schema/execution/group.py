@@ -51,6 +51,7 @@ class Group:
         results = [self._execute(context, event) for event in events]
         waiting = [result for result in results if not isinstance(result, ExecutionResult)]
         done = iter(await asyncio.gather(*waiting))
+        context.release()
         complete = [result if isinstance(result, ExecutionResult) else next(done) for result in results]
         if any(is_outage(error) for result in complete for error in result.errors or ()):
             raise Unavailable
