@@ -19,8 +19,8 @@ import random
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, overload
@@ -41,6 +41,7 @@ Ts = TypeVarTuple("Ts")
 # Deadlock, serialization failure: nothing was written, another try may pass.
 RETRIED_SQLSTATES = frozenset({"40P01", "40001"})
 MAX_TRIES = 12
+WAIT_SECONDS = 10  # for a connection, or for a turn to write
 SERVER_SETTINGS = {
     "application_name": "parley",
     "statement_timeout": "10000",
@@ -191,11 +192,14 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_timeout=10,
+            pool_timeout=WAIT_SECONDS,
             connect_args={"server_settings": SERVER_SETTINGS, "timeout": 5},
         )
         listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # Half of the connections: the other half stays for reads, above all for delivery. With as many writes at once as
+        # there are connections, at 200 messages/s the 99th percentile of delivery was 1,090 ms, so 200 to 600.
+        self._turns = asyncio.Semaphore(max(1, pool_size // 2))
         # Called with each committed unit of work. It must not raise, nor take long: the answer waits for it.
         self.after_commit: Callable[[Write], None] = lambda _: None
 
@@ -210,7 +214,7 @@ class Database:
         """Run `unit` in a transaction and commit. It may run several times, so its only effects are its statements."""
         for attempt in range(1, MAX_TRIES + 1):
             try:
-                async with self._engine.begin() as connection:
+                async with self._turn(), self._engine.begin() as connection:
                     write = Write(connection)
                     value = await unit(write)
                     await write.finish()
@@ -225,6 +229,18 @@ class Database:
             # Spread the competitors, or they meet again.
             await asyncio.sleep(random.uniform(0, 0.004 * attempt))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None, None]:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Unavailable("The server is busy. Try again.") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     async def ping(self) -> None:
         """Raise Unavailable unless the database answers."""
