@@ -197,8 +197,8 @@ class Database:
         )
         listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        # Half of the connections: the other half stays for reads, above all for delivery. With as many writes at once as
-        # there are connections, at 200 messages/s the 99th percentile of delivery was 1,090 ms, so 200 to 600.
+        # Half of the connections: the other half stays for reads, above all for delivery. With a write on each of them,
+        # the 99th percentile of delivery at 200 messages/s was 1,090 ms; so it is 200 to 600.
         self._turns = asyncio.Semaphore(max(1, pool_size // 2))
         # Called with each committed unit of work. It must not raise, nor take long: the answer waits for it.
         self.after_commit: Callable[[Write], None] = lambda _: None

@@ -6,6 +6,7 @@ AppError
 ├── Forbidden        visible to the caller, but not allowed
 ├── Conflict         allowed, but the current state says no (REPLY_EXISTS, NAME_TAKEN, ...)
 ├── RateLimited      too many tries; carries when to come back
+├── StorageUnavailable
 └── RequestError     the whole request fails, as a top-level GraphQL error
     ├── Unauthenticated, TokenExpired, UserInactive
     ├── BadRequest, CursorInvalid
@@ -43,6 +44,11 @@ class ErrorCode(StrEnum):
     REACTION_UNKNOWN = "REACTION_UNKNOWN"
     REACTION_CODE_TAKEN = "REACTION_CODE_TAKEN"
     SYSTEM_REACTION_IMMUTABLE = "SYSTEM_REACTION_IMMUTABLE"
+    FILE_TOO_LARGE = "FILE_TOO_LARGE"
+    FILE_TYPE_NOT_ALLOWED = "FILE_TYPE_NOT_ALLOWED"
+    FILE_TYPE_MISMATCH = "FILE_TYPE_MISMATCH"
+    FILE_EMPTY = "FILE_EMPTY"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
 
 
 class AppError(Exception):
@@ -93,6 +99,15 @@ class RateLimited(AppError):
     def __init__(self, message: str, *, retry_after_ms: int) -> None:
         super().__init__(ErrorCode.RATE_LIMITED, message)
         self.retry_after_ms = retry_after_ms
+
+
+class StorageUnavailable(AppError):
+    """The storage of files does not answer, or not as it should. Everything else goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.STORAGE_UNAVAILABLE, "Files cannot be stored or read at the moment. Try again in a while."
+        )
 
 
 class RequestError(AppError):

@@ -29,6 +29,9 @@ class Permission(StrEnum):
     CHANNEL_EDIT = "channel:edit"
     CHANNEL_READ = "channel:read"
     CHANNEL_SET_PRIVACY = "channel:set_privacy"
+    FILE_DELETE_ANY = "file:delete_any"
+    FILE_DOWNLOAD = "file:download"
+    FILE_UPLOAD = "file:upload"
     JOIN_CODE_ROTATE = "join_code:rotate"
     JOIN_CODE_SEE = "join_code:see"
     MEMBER_ADD = "member:add"
@@ -44,10 +47,13 @@ class Permission(StrEnum):
 # The lowest role that may; None: anyone who sees the channel.
 GRANTS: dict[Permission, Role | None] = {
     Permission.CHANNEL_READ: None,
+    Permission.FILE_DOWNLOAD: Role.MEMBER,
+    Permission.FILE_UPLOAD: Role.MEMBER,
     Permission.MEMBER_LEAVE: Role.MEMBER,
     Permission.MESSAGE_POST: Role.MEMBER,
     Permission.MESSAGE_REACT: Role.MEMBER,
     Permission.TYPING_SEE: Role.MEMBER,
+    Permission.FILE_DELETE_ANY: Role.MODERATOR,
     Permission.MEMBER_ADD: Role.MODERATOR,
     Permission.MEMBER_REMOVE: Role.MODERATOR,
     Permission.MESSAGE_DELETE_ANY: Role.MODERATOR,
@@ -65,6 +71,7 @@ CLOSED_BY_ARCHIVING = frozenset(
     {
         Permission.CHANNEL_EDIT,
         Permission.CHANNEL_SET_PRIVACY,
+        Permission.FILE_UPLOAD,
         Permission.JOIN_CODE_ROTATE,
         Permission.MEMBER_ADD,
         Permission.MESSAGE_POST,

@@ -86,6 +86,7 @@ def _network(text: str) -> str:
 
 
 _origin = _matching(ORIGIN, "a comma-separated list of origins such as https://chat.example.org, without a path")
+_base = _matching(ORIGIN, "an address such as https://chat.example.org, without a path")
 _media_type = _matching(MEDIA_TYPE, "a comma-separated list of media types such as image/png,application/pdf")
 
 
@@ -128,6 +129,7 @@ class Settings:
 
     host: str = _setting(_matching(r"[A-Za-z0-9.:_-]+", "an address or a host name, such as 0.0.0.0"), "127.0.0.1")
     port: int = _setting(_number(0, LARGEST_PORT), 8000)
+    public_url: str | None = _setting(_base, None)
     trusted_proxies: tuple[str, ...] = _setting(_list(_network), ())
     cors_allow_origins: tuple[str, ...] = _setting(_list(_origin), ())
     graphiql: bool = _setting(_switch, default=True)
@@ -145,13 +147,32 @@ class Settings:
 
     aws_access_key_id: str | None = _setting(str, None, secret=True)
     aws_secret_access_key: str | None = _setting(str, None, secret=True)
+    aws_session_token: str | None = _setting(str, None, secret=True)
     # The rules of S3 for the names of buckets.
     aws_s3_bucket_name: str | None = _setting(
         _matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket, such as parley-files"), None
     )
+    # boto3 reads it too, but not from `.env`.
+    aws_endpoint_url_s3: str | None = _setting(
+        _matching(rf"{ORIGIN}(/\S*)?", "a URL such as https://s3.example.org"), None
+    )
+    # What clients use where that differs.
+    aws_s3_public_url: str | None = _setting(_base, None)
     aws_s3_region: str = _setting(_matching(r"[a-z0-9-]+", "the name of a region, such as eu-central-1"), "us-east-1")
-    max_file_size_mb: int = _setting(_number(1, 100_000), 50)
+    max_file_size_mb: int = _setting(_number(1, 2047), 50)  # in bytes it is an Int of GraphQL
     allowed_file_types: frozenset[str] = _setting(lambda text: frozenset(_list(_media_type)(text.lower())), FILE_TYPES)
+
+    @property
+    def base_url(self) -> str:
+        """Where clients reach the server, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not listened on
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def max_file_size_bytes(self) -> int:
+        return self.max_file_size_mb * 1024 * 1024
 
     @property
     def loopback(self) -> bool:

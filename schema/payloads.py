@@ -36,6 +36,11 @@ ERROR_DESCRIPTIONS = {
     ErrorCode.REACTION_UNKNOWN: "The catalogue has no such reaction.",
     ErrorCode.REACTION_CODE_TAKEN: "The catalogue has a reaction with this code already.",
     ErrorCode.SYSTEM_REACTION_IMMUTABLE: "The system's own reactions cannot be changed.",
+    ErrorCode.FILE_TOO_LARGE: "The file is larger than `serverInfo.maxFileSizeBytes`.",
+    ErrorCode.FILE_TYPE_NOT_ALLOWED: "The content is of a type that is not in `serverInfo.allowedFileTypes`.",
+    ErrorCode.FILE_TYPE_MISMATCH: "The content is not of the type that the name or the upload says.",
+    ErrorCode.FILE_EMPTY: "The file has no content.",
+    ErrorCode.STORAGE_UNAVAILABLE: "The storage of files does not answer. Everything else works; try again later.",
 }
 
 described(ErrorCode, "Why a mutation did not do what it was asked. More codes may be added.", ERROR_DESCRIPTIONS)
@@ -112,6 +117,7 @@ ChannelId = Annotated[strawberry.ID, argument("The channel.")]
 UserId = Annotated[strawberry.ID, argument("The user.")]
 UserIds = Annotated[list[strawberry.ID], argument("The users.")]
 MessageId = Annotated[strawberry.ID, argument("The message.")]
+FileId = Annotated[strawberry.ID, argument("The file.")]
 
 
 def given(source: Any, *names: str) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from app.main import create_app
 from app.migrate import migrate
 from app.settings import Settings, load_settings
 from tests.redis_server import redis  # noqa: F401 - a fixture
+from tests.s3_server import s3  # noqa: F401 - a fixture
 
 TEMPLATE = "migrated"
 # Children first: DELETE beats TRUNCATE on tables of a few rows.
 EMPTY = """
 UPDATE channels SET deleted_at = now();
-DELETE FROM message_reactions; DELETE FROM messages; DELETE FROM channels; DELETE FROM reactions WHERE kind = 'CUSTOM';
+DELETE FROM message_reactions; DELETE FROM files; DELETE FROM messages; DELETE FROM channels;
+DELETE FROM reactions WHERE kind = 'CUSTOM'; DELETE FROM stored_objects;
 DELETE FROM stream_events; DELETE FROM stream_heads WHERE stream_id <> 'w'; DELETE FROM users;
 UPDATE stream_heads SET head_seq = 0, floor_seq = 0, rights_revision = 0;
 """

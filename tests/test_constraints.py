@@ -29,10 +29,16 @@ INSERT INTO messages (id, channel_id, seq, author_id, content, parent_id, chain_
     (4, 4, 1, 2, 'Ho', NULL, NULL, 0), (5, 1, 4, 1, 'Oops', NULL, NULL, 0);
 UPDATE messages SET client_key = 'first', client_digest = 'd' WHERE id = 1;
 UPDATE messages SET content = NULL, deleted_at = now() WHERE id = 5;
-INSERT INTO reactions (id, code, creator_id) OVERRIDING SYSTEM VALUE VALUES (1000, 'party', 1), (1001, 'shipit', 1);
+INSERT INTO stored_objects (key) VALUES ('first'), ('second'), ('image'), ('free');
+INSERT INTO files (id, channel_id, uploader_id, message_id, object_key, name, content_type, size, client_key,
+    client_digest) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 1, 'first', 'a.txt', 'text/plain', 1, 'k', 'd'),
+    (2, 1, 1, NULL, 'second', 'a.txt', 'text/plain', 1, NULL, NULL);
+INSERT INTO reactions (id, code, creator_id, image_key) OVERRIDING SYSTEM VALUE VALUES
+    (1000, 'party', 1, 'image'), (1001, 'shipit', 1, NULL);
 INSERT INTO message_reactions (message_id, reaction_id, user_id) VALUES (1, 1000, 1);
 INSERT INTO stream_heads (stream_id) VALUES ('c1');
-SELECT setval(pg_get_serial_sequence(name, 'id'), 100) FROM unnest(ARRAY['users', 'channels', 'messages']) AS name;
+SELECT setval(pg_get_serial_sequence(name, 'id'), 100)
+    FROM unnest(ARRAY['users', 'channels', 'messages', 'files']) AS name;
 INSERT INTO stream_events (stream_id, seq, type, payload) VALUES ('c1', 1, 'CHANNEL_CREATED', '{}');
 """
 NOT_NULL_VIOLATION = "23502"
@@ -46,6 +52,7 @@ REPLY = "INSERT INTO messages (channel_id, seq, author_id, content, parent_id, c
 KEYED = "INSERT INTO messages (channel_id, seq, author_id, content, client_key, client_digest) VALUES "
 CODE = "INSERT INTO reactions (code) VALUES "
 AGAIN = "OVERRIDING SYSTEM VALUE VALUES "
+FILE = "INSERT INTO files (channel_id, uploader_id, object_key, name, content_type, size) VALUES "
 REACT = "INSERT INTO message_reactions (message_id, reaction_id, user_id) VALUES "
 
 # By constraint, statements that it refuses. Those about owners are refused at the commit.
@@ -131,6 +138,11 @@ REFUSED = {
     "uq_reactions_code": [CODE + "('party')", CODE + "('thumbsup')"],
     "ck_reactions_kind": ["UPDATE reactions SET kind = 'GIF' WHERE id = 1000"],
     "ck_reactions_system_stays": ["UPDATE reactions SET deleted_at = now() WHERE code = 'thumbsup'"],
+    "uq_reactions_image_key": ["UPDATE reactions SET image_key = 'image' WHERE id = 1001"],
+    "fk_reactions_image_key": [
+        "UPDATE reactions SET image_key = 'none' WHERE id = 1000",
+        "DELETE FROM stored_objects WHERE key = 'image'",
+    ],
     "fk_reactions_creator_id": ["UPDATE reactions SET creator_id = 99 WHERE id = 1000"],
     "pk_message_reactions": [
         "INSERT INTO message_reactions OVERRIDING SYSTEM VALUE SELECT id, 2, 1, 1 FROM message_reactions"
@@ -139,6 +151,28 @@ REFUSED = {
     "fk_message_reactions_message_id": [REACT + "(99, 1000, 1)"],
     "fk_message_reactions_reaction_id": [REACT + "(1, 9999, 1)", "DELETE FROM reactions WHERE id = 1000"],
     "fk_message_reactions_user_id": [REACT + "(1, 1000, 99)"],
+    "pk_stored_objects": ["INSERT INTO stored_objects (key) VALUES ('first')"],
+    "pk_files": [
+        "INSERT INTO files (id, channel_id, uploader_id, object_key, name, content_type, size) "
+        + AGAIN
+        + "(1, 1, 1, 'free', 'a', 'text/plain', 1)"
+    ],
+    "fk_files_channel_id": [FILE + "(99, 1, 'free', 'a', 'text/plain', 1)"],
+    "fk_files_uploader_id": [FILE + "(1, 99, 'free', 'a', 'text/plain', 1)"],
+    "fk_files_object_key": [
+        FILE + "(1, 1, 'none', 'a', 'text/plain', 1)",
+        "DELETE FROM stored_objects WHERE key = 'first'",
+    ],
+    "uq_files_object_key": [FILE + "(1, 1, 'first', 'a', 'text/plain', 1)"],
+    "fk_files_message_id_channel_id": [
+        "UPDATE files SET message_id = 4 WHERE id = 2",
+        "UPDATE files SET channel_id = 4 WHERE id = 1",
+        "UPDATE files SET message_id = 3 WHERE id = 1; DELETE FROM messages WHERE id = 3",
+    ],
+    "ck_files_size": [FILE + "(1, 1, 'free', 'a', 'text/plain', 0)"],
+    "ck_files_dimensions": ["UPDATE files SET width = 1 WHERE id = 1"],
+    "ck_files_client_digest": ["UPDATE files SET client_key = 'k2' WHERE id = 2"],
+    "uq_files_uploader_id_client_key": ["UPDATE files SET client_key = 'k', client_digest = 'x' WHERE id = 2"],
     "pk_stream_heads": ["INSERT INTO stream_heads (stream_id) VALUES ('c1')"],
     "pk_stream_events": ["INSERT INTO stream_events (stream_id, seq, type, payload) VALUES ('c1', 1, 'X', '{}')"],
 }
@@ -164,7 +198,10 @@ ALLOWED = {
         "UPDATE channel_roles SET role = 'OWNER' WHERE channel_id = 1 AND user_id = 2"
     ),
     "a channel that goes with its members and roles": "DELETE FROM channels WHERE id = 2",
-    "messages that go with their reactions": "DELETE FROM messages WHERE id = 2; DELETE FROM messages WHERE id = 1",
+    "messages that go with their reactions": (
+        "DELETE FROM files; DELETE FROM messages WHERE id = 2; DELETE FROM messages WHERE id = 1"
+    ),
+    "an object whose file is gone": "DELETE FROM files WHERE id = 2; DELETE FROM stored_objects WHERE key = 'second'",
 }
 
 

