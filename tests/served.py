@@ -31,6 +31,7 @@ from app.http_connection import HttpConnection
 from app.main import create_app
 from app.settings import Settings
 from app.sockets import SOCKETS
+from app.storage.choice import create_storage
 from schema.context import Info, Services
 from schema.guard import ParleySchema
 from schema.transport.http import GraphQLEndpoint
@@ -130,6 +131,7 @@ def toy_app(data_dir: Path, *, body_seconds: float = 10) -> Starlette:
         hub=Hub(database, broker),
         presence=PresenceTracker(database, broker),
         typists=Typists(database, broker),
+        storage=create_storage(settings),
     )
     return app
 

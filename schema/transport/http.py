@@ -5,6 +5,7 @@ an event stream (urql lists it on every query), knows neither the specification'
 malformed bodies raise (realtime.md, B.3 and B.6).
 """
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -24,11 +25,13 @@ from schema.execution.sink import OperationFailed
 from schema.execution.subscribe import subscribe
 from schema.guard import ParleySchema
 from schema.transport.accept import JSON, choose, prefers_html, takes_events
+from schema.transport.body import Body, answer_early
 from schema.transport.graphiql import graphiql_page
 from schema.transport.handshake import BEARER
 from schema.transport.http_subscription import Answer, HttpSubscriptions
+from schema.transport.multipart import Forms
 from schema.transport.refusal import Refused
-from schema.transport.request import BODY_SECONDS, GraphQLRequest, check_content, read_body, read_query_string
+from schema.transport.request import BODY_SECONDS, FORM, GraphQLRequest, check_content, read_body, read_query_string
 from schema.transport.response import COMMON_HEADERS, respond_errors, respond_result
 
 METHODS = "GET, HEAD, POST, OPTIONS"
@@ -38,9 +41,10 @@ NOT_ACCEPTABLE = (
     "Accept one."
 )
 HOW_TO_SUBSCRIBE = (
-    "A subscription is answered by a stream of events: send 'Accept: text/event-stream', or use a WebSocket "
-    "(graphql-transport-ws) at the same address."
+    "A subscription is answered by a stream of events: send it as JSON with 'Accept: text/event-stream', or use a "
+    "WebSocket (graphql-transport-ws) at the same address."
 )
+STOPPING = "The server stops. Send the request again."
 _ALLOWED = {"POST": (OperationType.QUERY, OperationType.MUTATION), "GET": (OperationType.QUERY,)}
 
 
@@ -55,19 +59,33 @@ class GraphQLEndpoint:
         graphiql: bool = True,
         body_seconds: float = BODY_SECONDS,
         subscriptions: HttpSubscriptions | None = None,
+        forms: Forms | None = None,
     ) -> None:
         self._body_seconds = body_seconds
         self._schema = schema if introspection else schema.without_introspection()
         self._page = graphiql_page() if graphiql else None
+        self._forms = forms or Forms()
         self._subscriptions = subscriptions or HttpSubscriptions(partial(subscribe, self._schema))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        body = Body(receive)
+        request = Request(scope, body.receive)
         try:
             response = await self._respond(request)
         except ClientDisconnect:
             return
-        await response(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server stops, and its patience has ended, as while a storage is slow.
+            if not _has_form(request):
+                raise
+            response = respond_errors([coded(STOPPING, TopLevelCode.UNAVAILABLE)], JSON)
+            await response(scope, receive, send)
+            return
+        # Of JSON there is never so much that it would matter.
+        if not body.is_complete and _has_form(request) and isinstance(response, Response):
+            await answer_early(response, body.receive, send)
+        else:
+            await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Answer:
         if request.method == "OPTIONS":
@@ -97,15 +115,16 @@ class GraphQLEndpoint:
         method = "GET" if request.method == "HEAD" else request.method
         if method not in _ALLOWED:
             raise Refused(405, f"Use GET or POST, not {method}.", headers={"Allow": METHODS})
-        if method == "POST":
-            check_content(request.headers)
+        is_form = method == "POST" and check_content(request.headers)
         # Before the body: whoever cannot say who they are need not send 128 KB.
         claims = await _authenticate(request, services)
+        address = request.client.host if request.client is not None else None
+        if is_form:
+            return await self._answer_form(request, claims, address, media_type)
         if method == "GET":
             read = read_query_string(request.scope["query_string"])
         else:
             read = await read_body(request.receive, seconds=self._body_seconds)
-        address = request.client.host if request.client is not None else None
         # The word is looked for first, so that the text of a query is not checked twice.
         if takes_events(accept) and request.method != "HEAD" and "subscription" in read.query:
             try:
@@ -117,6 +136,19 @@ class GraphQLEndpoint:
                 return await self._subscriptions.answer(request, read, claims, address, media_type)
         async with Context(services, claims, address) as context:
             return await self._execute(read, method, context, media_type)
+
+    async def _answer_form(
+        self, request: Request, claims: Claims | None, address: str | None, media_type: str
+    ) -> Response:
+        services: Services = request.app.state.services
+        # Nobody but an active user may fill the disk. Another context, because a slow body must not hold a snapshot.
+        async with Context(services, claims, address) as context:
+            user_id = (await context.actor()).id
+        async with (
+            self._forms.read(request, user_id, services.settings.max_file_size_bytes) as read,
+            Context(services, claims, address) as context,
+        ):
+            return await self._execute(read, "POST", context, media_type)
 
     async def _execute(self, read: GraphQLRequest, method: str, context: Context, media_type: str) -> Response:
         try:
@@ -135,6 +167,10 @@ class GraphQLEndpoint:
             name = error.operation_name
             result = _refused(f"The document has no operation '{name}'." if name else "The document has no operation.")
         return respond_result(result, media_type)
+
+
+def _has_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith(FORM)
 
 
 def _refused(message: str) -> ExecutionResult:

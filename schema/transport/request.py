@@ -18,6 +18,8 @@ from schema.transport.refusal import Refused
 MAX_BODY_BYTES = 128 * 1024
 # From the request's head to the end of its body. Longer is a stalled client, or one that holds connections on purpose.
 BODY_SECONDS = 10.0
+FORM = "multipart/form-data"
+PREFLIGHT = "GraphQL-Preflight"
 # Clients turn to POST at 2 KB (urql), proxies refuse from 8 KB on.
 MAX_QUERY_STRING_BYTES = 16 * 1024
 _CHARSET = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
@@ -48,26 +50,35 @@ def read_query_string(query_string: bytes) -> GraphQLRequest:
         given[name] = value
     for name in ("variables", "extensions"):
         if given.get(name):
-            given[name] = _json(given[name].encode(), f"The parameter '{name}'")
+            given[name] = read_json(given[name].encode(), f"The parameter '{name}'")
     return check_request({name: value for name, value in given.items() if value != ""})
 
 
-def check_content(headers: Headers) -> None:
-    """Refuse bodies that are not plain JSON in UTF-8, above all the types a browser sends without asking (CSRF)."""
+def check_content(headers: Headers) -> bool:
+    """Whether the body is a form with files (multipart.py) rather than plain JSON.
+
+    Refuse what is neither: above all the types a browser sends for any page, without asking (CSRF). Forms are among
+    them, so that they need a header which makes the browser ask first.
+    """
     content_type, *parameters = headers.get("content-type", "").split(";")
-    accepted = {"Accept-Post": "application/json"}
-    if content_type.strip().lower() != "application/json":
-        raise Refused(415, "Send the body as JSON, with 'Content-Type: application/json'.", headers=accepted)
+    accepted = {"Accept-Post": f"application/json, {FORM}"}
+    is_form = content_type.strip().lower() == FORM
+    if not is_form and content_type.strip().lower() != "application/json":
+        message = f"Send the body as JSON, with 'Content-Type: application/json'; with files, as {FORM}."
+        raise Refused(415, message, headers=accepted)
+    if is_form and not headers.get(PREFLIGHT, "").strip():
+        raise Refused(400, f"A body of {FORM} needs the header '{PREFLIGHT}', whatever its value, such as '1'.")
     charsets = [parameter for parameter in parameters if parameter.strip().lower().startswith("charset")]
     if not all(_CHARSET.fullmatch(charset) for charset in charsets):
         raise Refused(415, "Send the body in UTF-8.", headers=accepted)
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refused(415, "Send the body uncompressed.", headers={"Accept-Encoding": "identity"})
+    return is_form
 
 
 async def read_body(receive: Receive, *, seconds: float = BODY_SECONDS) -> GraphQLRequest:
     """A POST request with a JSON body, which must arrive within so many seconds."""
-    return check_request(_json(await _bytes(receive, seconds), "The body"))
+    return check_request(read_json(await _bytes(receive, seconds), "The body"))
 
 
 async def _bytes(receive: Receive, seconds: float) -> bytes:
@@ -92,7 +103,7 @@ async def _bytes(receive: Receive, seconds: float) -> bytes:
         raise Refused(408, late, headers={"Connection": "close"}) from None
 
 
-def _json(text: bytes, what: str) -> Any:
+def read_json(text: bytes, what: str) -> Any:
     try:
         # Strict: no NaN, no lone surrogates, no invalid UTF-8, at most 1,024 levels.
         return orjson.loads(text)
@@ -100,12 +111,12 @@ def _json(text: bytes, what: str) -> Any:
         raise Refused(400, f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from None
 
 
-def check_request(given: Any) -> GraphQLRequest:
+def check_request(given: Any, what: str = "The body") -> GraphQLRequest:
     """The members of a request, decoded already; raises Refused."""
     if isinstance(given, list):
         raise Refused(400, "Batches are not supported: send one request per operation, not an array of them.")
     if not isinstance(given, dict):
-        raise Refused(400, "The body must be a JSON object with a 'query'.")
+        raise Refused(400, f"{what} must be a JSON object with a 'query'.")
     query = given.get("query")
     extensions = _typed(given, "extensions", dict, "an object") or {}
     if query is None and "persistedQuery" in extensions:
