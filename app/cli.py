@@ -5,6 +5,7 @@ import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from inspect import getdoc
 from typing import NoReturn
 
@@ -114,6 +115,7 @@ def _serve(options: Namespace) -> None:
     from app.server import listen, serve, welcome
 
     with listen(settings) as listener:
+        settings = replace(settings, port=listener.getsockname()[1])  # with PORT=0, whatever was free
         from app.open_database import open_database, prepare
 
         with open_database(settings, report=_say, servers=options.workers) as database:

@@ -22,10 +22,12 @@ from app.events.times import Times
 from app.events.typists import Typists
 from app.services.housekeeping import keep_house
 from app.settings import Settings
+from app.storage.choice import create_storage
 from schema.context import Services
 from schema.execution.subscribe import subscribe
 from schema.root import schema
 from schema.transport.http import GraphQLEndpoint
+from schema.transport.reaction_images import route as reaction_images
 from schema.transport.websocket import SocketEndpoint
 
 READY_SECONDS = 1.0
@@ -37,6 +39,16 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
     Raises StartError or Invalid for settings that cannot be used.
     """
     broker = Broker(settings.redis_url)
+    storage = create_storage(settings)
+
+    is_prepared = False
+
+    async def prepare() -> None:
+        """What may refuse to start. Raises StartError."""
+        nonlocal is_prepared
+        if not is_prepared:
+            await storage.start()
+            is_prepared = True
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
@@ -53,17 +65,21 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
             hub=hub,
             presence=presence,
             typists=typists,
+            storage=storage,
         )
         services.sessions.on_change = presence.connected
         services.sessions.others = presence.others
         hub.on_user_switched = services.user_switched
+        await prepare()
         await broker.start()
         await hub.start()
         presence.start()
         typists.start()
         house = None
         if keeps_house:
-            house = asyncio.create_task(keep_house(database, settings.event_retention_days), name="housekeeping")
+            house = asyncio.create_task(
+                keep_house(database, storage, settings.event_retention_days), name="housekeeping"
+            )
         try:
             yield
         finally:
@@ -75,6 +91,7 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
             await hub.stop()
             await broker.stop()
             await authenticator.aclose()
+            await storage.stop()
             await database.dispose()
 
     served = schema if settings.introspection else schema.without_introspection()
@@ -82,13 +99,17 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
         Route("/", _to_graphql),
         Route("/graphql", GraphQLEndpoint(served, graphiql=settings.graphiql)),
         WebSocketRoute("/graphql", SocketEndpoint(served, partial(subscribe, served))),
+        *storage.routes,
+        reaction_images,
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
     ]
     if settings.auth0_domain is None:
         issuer = LocalIssuer(settings.data_dir)
         routes.append(Route("/.well-known/jwks.json", lambda _: JSONResponse(issuer.jwks())))
-    return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    app.state.prepare = prepare  # before the lifespan, where an error would be a traceback
+    return app
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

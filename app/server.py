@@ -52,7 +52,7 @@ def serve(
 ) -> None:
     """Serve until a signal says stop, or until `alive` says that the database has gone.
 
-    `announce` is called when the server listens, `alive` then and every second from then on.
+    Raises StartError. `announce` is called when the server listens, `alive` then and every second from then on.
     """
     configure_logging(settings)
     config = Config(
@@ -74,6 +74,7 @@ def serve(
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
         signal.signal(signal.SIGHUP, server.handle_exit)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(app.state.prepare())
         runner.run(server.serve(sockets=[listener]))
     ignore_stop_signals()
 

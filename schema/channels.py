@@ -13,6 +13,7 @@ from app.events.log import channel_stream, positions
 from app.permissions import Permission, Role, allowed
 from app.services.channels import channel_by_join_code, channels_by_id, channels_page
 from app.services.direct_messages import find_direct_message
+from app.services.files import files_pages
 from app.services.memberships import member_counts, members_pages, standings
 from app.services.messages import messages_pages
 from app.services.users import users_by_id
@@ -21,16 +22,19 @@ from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
 from schema.ids import encode, key_of, keys_of
 from schema.memberships import MEMBERS, ChannelMember, RoleFilter
 from schema.node import Node
-from schema.pagination import After, Before, Connection, First, KeyList, Last
+from schema.pagination import After, Before, Connection, First, KeyList, Last, PageArguments
 from schema.payloads import ChannelId, UserIds, argument
 from schema.scalars import EventCursor
 from schema.users import User
 
 if TYPE_CHECKING:
+    from schema.files import File
     from schema.messages import Message
 
 CHANNELS = KeyList("channels", (str, int))
 MESSAGES = KeyList("messages", (int,))
+FILES = KeyList("files", (int,))
+LazyFile = Annotated["File", strawberry.lazy("schema.files")]
 LazyMessage = Annotated["Message", strawberry.lazy("schema.messages")]
 
 
@@ -85,6 +89,12 @@ async def timelines(parents: Sequence[models.Channel], args: TimelineArguments, 
     around = (key_of(args.around, "Message") or 0) if args.around is not None else None
     found = await messages_pages(info.context.reader, [channel.id for channel in parents], page, around=around)
     return [MESSAGES.connection(found.get(channel.id)) for channel in parents]
+
+
+async def files(parents: Sequence[models.Channel], args: PageArguments, info: Info) -> list[Any]:
+    page = FILES.page(args.first, args.after)
+    found = await files_pages(info.context.reader, [channel.id for channel in parents], page)
+    return [FILES.connection(found[channel.id]) for channel in parents]
 
 
 async def join_codes(parents: Sequence[models.Channel], args: NoArguments, info: Info) -> list[str | None]:  # noqa: ARG001
@@ -148,6 +158,11 @@ class Channel(Node):
         timelines,
         "Its messages, oldest first. `last: 50` is the newest page, and what you get without arguments.",
         arguments=TimelineArguments,
+    )
+    files: Connection[LazyFile] = batched(
+        files,
+        "Its files, newest first, whether or not a message carries them yet.",
+        arguments=PageArguments,
     )
     join_code: str | None = batched(
         join_codes, "For ADMIN and above of a private channel; null for everybody else.", viewer=True

@@ -26,6 +26,7 @@ from app.services.access import Actor
 from app.services.known_users import KnownUsers
 from app.services.users import find_user, provision_user
 from app.settings import Settings
+from app.storage import Storage
 from schema.scalars import EventCursor
 from schema.transport.sessions import FORBIDDEN, RESTARTING, Session, Sessions
 
@@ -46,6 +47,7 @@ class Services:
     hub: Hub
     presence: PresenceTracker
     typists: Typists
+    storage: Storage
     sessions: Sessions = field(default_factory=Sessions)
     join_codes: JoinCodeGuard = field(default_factory=JoinCodeGuard)
     known_users: KnownUsers = field(default_factory=KnownUsers)

@@ -12,6 +12,7 @@ from app.db import Position
 from app.events import cursor
 from app.events.group import Notice, NoticeKind
 from app.events.log import EventType, LoggedEvent
+from app.services.files import files_by_id
 from app.services.messages import messages_by_id
 from app.services.reactions import reactions_by_id
 from app.services.users import users_by_id
@@ -19,6 +20,7 @@ from schema.channels import Channel
 from schema.context import Info
 from schema.enums import described
 from schema.fields import NoArguments, attribute, batched, in_order, leaf
+from schema.files import File
 from schema.ids import encode
 from schema.memberships import ChannelRoleName, channels_of
 from schema.messages import Message
@@ -29,7 +31,7 @@ from schema.users import User
 EVENT_TYPES = {
     EventType.MESSAGE_CREATED: ("MessageEvent", "A message was posted."),
     EventType.MESSAGE_UPDATED: ("MessageEvent", "A message was edited."),
-    EventType.MESSAGE_DELETED: ("MessageEvent", "A message was deleted, and its reactions with it."),
+    EventType.MESSAGE_DELETED: ("MessageEvent", "A message was deleted, and its reactions and files with it."),
     EventType.REACTION_ADDED: ("ReactionEvent", "Somebody reacted to a message."),
     EventType.REACTION_REMOVED: ("ReactionEvent", "Somebody took a reaction back."),
     EventType.CHANNEL_CREATED: ("ChannelEvent", "A channel was made."),
@@ -42,6 +44,9 @@ EVENT_TYPES = {
     EventType.MEMBER_LEFT: ("MemberEvent", "Somebody left a channel or was removed: in its stream, and in their own."),
     EventType.MEMBER_ROLE_CHANGED: ("MemberEvent", "Somebody got another role in a channel."),
     EventType.USER_UPDATED: ("UserEvent", "Somebody is new, changed their profile, or was deactivated or reactivated."),
+    EventType.FILE_UPLOADED: ("FileEvent", "A file came into a channel."),
+    EventType.FILE_DELETED: ("FileEvent", "A file is gone, by somebody's hand or because no message carried it."),
+    EventType.FILE_DOWNLOAD_URL_CREATED: ("FileEvent", "Somebody made an address to download a file from."),
     EventType.REACTION_CATALOGUE_CHANGED: ("CatalogueEvent", "A reaction came into the catalogue, or left it."),
 }
 described(
@@ -64,6 +69,11 @@ async def users(parents: Sequence[LoggedEvent], args: NoArguments, info: Info) -
 async def messages(parents: Sequence[LoggedEvent], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
     message_ids = [event.payload["message"] for event in parents]
     return in_order(await messages_by_id(info.context.reader, await info.context.actor(), message_ids), message_ids)
+
+
+async def files(parents: Sequence[LoggedEvent], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
+    file_ids = [event.payload["file"] for event in parents]
+    return in_order(await files_by_id(info.context.reader, await info.context.actor(), file_ids), file_ids)
 
 
 async def reactions(parents: Sequence[LoggedEvent], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
@@ -151,6 +161,18 @@ class MemberEvent(Event):
     )
 
 
+@strawberry.type(description="A file came or went, or somebody is about to download it.")
+class FileEvent(Event):
+    """FILE_*. Never with the address."""
+
+    file_id: strawberry.ID = leaf(lambda event: encode("File", event.payload["file"]), "The id of the file, for ever.")
+    file: File | None = batched(files, "The file as it is now; null once deleted.")
+    expires_at: datetime | None = leaf(
+        lambda event: event.payload.get("expires_at") and datetime.fromisoformat(event.payload["expires_at"]),
+        "With FILE_DOWNLOAD_URL_CREATED: until when the address works.",
+    )
+
+
 @strawberry.type(description="Somebody is new in the workspace, or their profile changed.")
 class UserEvent(Event):
     """USER_UPDATED."""
@@ -209,6 +231,7 @@ StreamItem = Annotated[
     | ChannelEvent
     | ChannelPrivacyEvent
     | MemberEvent
+    | FileEvent
     | UserEvent
     | CatalogueEvent
     | StreamNotice,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import strawberry
 
 from app import models
+from app.services.files import MAX_FILES
 from app.services.idempotency import client_key
 from app.services.messages import (
     ReplyExists,
@@ -25,7 +26,8 @@ from schema.channels import Channel
 from schema.context import Info, event_cursor
 from schema.enums import described
 from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
-from schema.ids import encode, key_of
+from schema.files import File, files_of
+from schema.ids import encode, key_of, keys_of
 from schema.memberships import channels_of
 from schema.node import Node
 from schema.pagination import After, Before, Connection, First, KeyList, Last
@@ -88,7 +90,7 @@ class Message(Node):
     seq: int = attribute("Its position in the channel; rises, with gaps.")
     channel: Channel = batched(channels_of, "Where it was posted.")
     author: User = batched(authors, "Who wrote it.")
-    content: str | None = attribute("The text; null once deleted.")
+    content: str | None = attribute("The text; empty if it carries files only, null once deleted.")
     created_at: datetime = attribute("When it was posted.")
     updated_at: datetime | None = attribute("When it was last edited.")
     deleted_at: datetime | None = attribute("When it was deleted.")
@@ -104,6 +106,7 @@ class Message(Node):
     reactions: list[ReactionGroup] = batched(
         reaction_groups_of, "Who reacted with what, in the order in which the reactions were first used. At most 50."
     )
+    files: list[File] = batched(files_of, f"What it carries, in the order of the uploads. At most {MAX_FILES}.")
     client_key: str | None = batched(
         client_keys,
         "The key you chose when you sent it, to match your optimistic copy; null for everybody else.",
@@ -140,6 +143,8 @@ described(
         OnReplyExists.APPEND_TO_TAIL: "Answer the last message of the chain instead.",
     },
 )
+TEXT = "The text, up to `serverInfo.maxMessageLength` characters; with files it may be empty."
+FILE_IDS = f"Up to {MAX_FILES} files that you have uploaded to the channel, and that no message carries yet."
 CLIENT_KEY = (
     "Chosen by you, unique among your messages: a retry with the same key returns the first result and writes nothing."
 )
@@ -150,7 +155,8 @@ class SendMessageInput:
     """For a message that answers none."""
 
     channel_id: strawberry.ID = strawberry.field(description="Where to post it.")
-    content: str = strawberry.field(description="The text, up to `serverInfo.maxMessageLength` characters.")
+    content: str = strawberry.field(description=TEXT)
+    file_ids: list[strawberry.ID] | None = strawberry.field(default=None, description=FILE_IDS)
     client_key: str | None = strawberry.field(default=None, description=CLIENT_KEY)
 
 
@@ -159,7 +165,8 @@ class ReplyInput:
     """It goes to the parent's channel."""
 
     parent_id: strawberry.ID = strawberry.field(description="The message to answer.")
-    content: str = strawberry.field(description="The text, up to `serverInfo.maxMessageLength` characters.")
+    content: str = strawberry.field(description=TEXT)
+    file_ids: list[strawberry.ID] | None = strawberry.field(default=None, description=FILE_IDS)
     on_reply_exists: OnReplyExists = strawberry.field(
         default=OnReplyExists.FAIL, description="What to do if there is a reply already."
     )
@@ -175,6 +182,11 @@ class EditMessageInput:
     expected_revision: int | None = strawberry.field(
         default=None, description="The revision that you edited: another one is refused with EDIT_CONFLICT."
     )
+
+
+def digested(file_ids: list[strawberry.ID] | None) -> list[Any]:
+    """As a part of what a client key stands for; without files nothing, so that older keys still mean the same."""
+    return [[*file_ids]] if file_ids else []
 
 
 @strawberry.type
@@ -202,7 +214,8 @@ class MessageMutation:
             actor,
             key_of(input.channel_id, "Channel"),
             content=input.content,
-            key=client_key(input.client_key, input.channel_id, input.content),
+            file_ids=keys_of(input.file_ids or [], "File"),
+            key=client_key(input.client_key, input.channel_id, input.content, *digested(input.file_ids)),
             max_length=services.settings.max_message_length,
         )
         message = await shown_message(info.context, written.value.id)
@@ -214,14 +227,16 @@ class MessageMutation:
         self, info: Info, input: Annotated[ReplyInput, argument("The answer.")]
     ) -> MessagePayload:
         actor, services = await info.context.actor(), info.context.services
+        facts = input.parent_id, input.content, input.on_reply_exists.value, *digested(input.file_ids)
         try:
             written, deduplicated = await reply_to_message(
                 services.database,
                 actor,
                 key_of(input.parent_id, "Message"),
                 content=input.content,
+                file_ids=keys_of(input.file_ids or [], "File"),
                 to_tail=input.on_reply_exists is OnReplyExists.APPEND_TO_TAIL,
-                key=client_key(input.client_key, input.parent_id, input.content, input.on_reply_exists.value),
+                key=client_key(input.client_key, *facts),
                 max_length=services.settings.max_message_length,
             )
         except ReplyExists as error:

@@ -7,6 +7,7 @@ from strawberry.types.info import Info as AnyInfo
 
 from app.errors import BadRequest
 from app.services.channels import channels_by_id
+from app.services.files import files_by_id
 from app.services.memberships import visible_members
 from app.services.messages import messages_by_id
 from app.services.reactions import reactions_by_id
@@ -63,6 +64,7 @@ async def find_nodes(context: Context, global_ids: list[str]) -> list[Found | No
         ("User", await users_by_id(reader, single("User"))),
         ("Channel", await channels_by_id(reader, actor, single("Channel"))),
         ("Message", await messages_by_id(reader, actor, single("Message"))),
+        ("File", await files_by_id(reader, actor, single("File"))),
         ("Reaction", await reactions_by_id(reader, single("Reaction"))),
     ):
         found.update({(typename, (key,)): row for key, row in rows.items()})

@@ -27,7 +27,7 @@ from schema.ids import encode, key_of
 from schema.node import Node
 from schema.pagination import After, Connection, First, KeyList, PageArguments
 from schema.payloads import DeletedPayload, MessageId, Payload, argument, mutation
-from schema.scalars import URL
+from schema.scalars import URL, Upload
 from schema.users import User
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ described(
 )
 
 
+async def image_urls(parents: Sequence[models.Reaction], args: NoArguments, info: Info) -> list[str | None]:  # noqa: ARG001
+    base_url = info.context.services.settings.base_url
+    # What was uploaded is on this server, at a path.
+    addresses = [reaction.image_url for reaction in parents]
+    return [base_url + address if address is not None and address[0] == "/" else address for address in addresses]
+
+
 @strawberry.type(description="An entry of the catalogue of reactions.")
 class Reaction(Node):
     """One for the whole workspace."""
@@ -56,7 +63,9 @@ class Reaction(Node):
     )
     code: str = attribute("Its unique name, without colons: thumbsup.")
     kind: ReactionKind = attribute("Where it comes from.")
-    image_url: URL | None = attribute("Its image; null for those of the system.")
+    image_url: URL | None = batched(
+        image_urls, "Its image; null for those of the system, and for deleted ones whose image was uploaded."
+    )
     created_at: datetime = attribute("When it was added.")
 
 
@@ -118,7 +127,15 @@ class CreateReactionInput:
     """Codes are unique in the workspace."""
 
     code: str = strawberry.field(description="1 to 32 of a-z, 0-9, '_', '+' and '-'.")
-    image_url: URL | None = strawberry.field(default=None, description="The https address of its image; required.")
+    image: Upload | None = strawberry.field(
+        default=None,
+        description=(
+            "Its image: PNG, GIF, WebP or JPEG, up to 512 KB and 1,024 by 1,024 pixels. Needs multipart/form-data."
+        ),
+    )
+    image_url: URL | None = strawberry.field(
+        default=None, description="The https address of its image. Give this or `image`."
+    )
 
 
 ReactionCode = Annotated[str, argument("The reaction's code, without colons.")]
@@ -174,9 +191,11 @@ class ReactionMutation:
         actor, services = await info.context.actor(), info.context.services
         written = await create_reaction(
             services.database,
+            services.storage,
             actor,
             code=input.code,
             image_url=input.image_url,
+            image=input.image,
             by_anyone=services.settings.reaction_creation == "anyone",
         )
         reaction: Any = written.value

@@ -16,6 +16,8 @@ from strawberry.schema.config import StrawberryConfig
 from schema.channel_mutations import ChannelMutation
 from schema.channels import ChannelQuery
 from schema.events_since import EventQuery
+from schema.file_mutations import FileMutation
+from schema.files import FileQuery
 from schema.guard import ParleySchema
 from schema.memberships import MembershipMutation
 from schema.messages import MessageMutation, MessageQuery
@@ -32,7 +34,17 @@ from schema.viewer import ViewerQuery
 
 
 @strawberry.type(description="Reading. One query is answered from one snapshot of the database.")
-class Query(NodeQuery, ViewerQuery, UserQuery, ChannelQuery, MessageQuery, ReactionQuery, EventQuery, ServerQuery):
+class Query(
+    NodeQuery,
+    ViewerQuery,
+    UserQuery,
+    ChannelQuery,
+    MessageQuery,
+    FileQuery,
+    ReactionQuery,
+    EventQuery,
+    ServerQuery,
+):
     """All queries."""
 
 
@@ -43,6 +55,7 @@ class Mutation(
     ChannelMutation,
     MembershipMutation,
     MessageMutation,
+    FileMutation,
     TypingMutation,
     ReactionMutation,
     SessionMutation,

@@ -15,6 +15,7 @@ EVENT = """fragment event on Event {
     ... on ChannelEvent { channel { name } changedFields }
     ... on ChannelPrivacyEvent { channel { name } wasPrivate isPrivate }
     ... on MemberEvent { channel { name } user { name } role previousRole }
+    ... on FileEvent { file { name } fileId expiresAt }
     ... on UserEvent { user { name } }
     ... on CatalogueEvent { reaction { code } }
 }"""

@@ -101,6 +101,15 @@ INSERT INTO message_reactions (message_id, reaction_id, user_id)
     FROM generate_series(2::bigint, 300000, 2) m, generate_series(1, 4) k WHERE m <> 60000
     UNION ALL SELECT 60000, 1, 10000 + i FROM generate_series(1, 5000) i;
 
+-- Every seventh message carries a file, every hundredth of those ten; 1,000 wait in channel 1, and what was deleted.
+INSERT INTO files (channel_id, uploader_id, message_id, object_key, name, content_type, size)
+    SELECT channel_id, author_id, id, 'object-' || id || '-' || k, 'file ' || k, 'image/png', 1000
+    FROM messages, generate_series(1, 10) k WHERE id % 7 = 0 AND deleted_at IS NULL AND (k = 1 OR id % 700 = 0)
+    UNION ALL SELECT 1, 1, NULL, 'waiting-' || i, 'file ' || i, 'image/png', 1000 FROM generate_series(1, 1000) i;
+INSERT INTO stored_objects (key, remove_after)
+    SELECT object_key, CASE WHEN message_id IS NULL THEN now() + interval '1 day' END FROM files
+    UNION ALL SELECT 'deleted-' || i, now() FROM generate_series(1, 50) i;
+
 INSERT INTO stream_heads (stream_id, head_seq)
     SELECT 'u' || id, 1 FROM users
     UNION ALL SELECT 'c' || id, coalesce(last_seq, 0) FROM channels

@@ -7,6 +7,7 @@ from typing import Any
 from tests import documents as doc
 from tests.conftest import Newcomer, Person
 from tests.documents import create_channel, open_dm, reply, send
+from tests.uploads import DELETE_FILE, Sent, upload
 
 PAGE = "{ edges { cursor node { id } } nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } }"
 FORWARD = "$first: Int, $after: String"
@@ -58,6 +59,7 @@ class Kind:
     add: Callable[[Scene, str], Awaitable[str]]
     remove: Callable[[Scene, str], Awaitable[Any]] | None = None
     initial: int = 0  # items before any is added
+    newest_first: bool = False
 
     @property
     def both_ways(self) -> bool:
@@ -172,6 +174,14 @@ async def add_direct_message(scene: Scene, label: str) -> str:
     return await open_dm(scene.owner, scene.people[label])
 
 
+async def add_file(scene: Scene, label: str) -> str:
+    return await upload(scene.owner, scene.target, Sent(name=label))
+
+
+async def delete_file(scene: Scene, label: str) -> None:
+    await scene.owner.ask(DELETE_FILE, fileId=scene.ids[label])
+
+
 KINDS = {
     "users": Kind(f"query ({FORWARD}) {{ users({FORWARD_ARGUMENTS}) {PAGE} }}", nothing, add_user, initial=1),
     "channels": Kind(
@@ -200,6 +210,13 @@ KINDS = {
         own_channel,
         add_message,
         delete_message,
+    ),
+    "files": Kind(
+        f"query ($id: ID!, {FORWARD}) {{ channel(id: $id) {{ files({FORWARD_ARGUMENTS}) {PAGE} }} }}",
+        own_channel,
+        add_file,
+        delete_file,
+        newest_first=True,
     ),
     "replyChain": Kind(
         f"query ($id: ID!, {BOTH_WAYS}) {{ message(id: $id) {{ replyChain({BOTH_WAYS_ARGUMENTS}) {PAGE} }} }}",

@@ -14,7 +14,8 @@ from tests.follower import positions
 from tests.live import item
 from tests.socket_client import SocketClient, connected
 
-MESSAGE = "message { id content revision deletedAt author { id } parent { id } }"
+MESSAGE = "message { id content revision deletedAt author { id } parent { id } files { id } }"
+FILE = "file { id name size contentType width height message { id } }"
 CHANNEL = "channel { id name description isPrivate archivedAt owner { id } }"
 USER = "user { id name bio picture isActive }"
 EVENTS = f"""subscription ($after: [EventCursor!]) {{ viewerEvents(after: $after) {{
@@ -24,6 +25,7 @@ EVENTS = f"""subscription ($after: [EventCursor!]) {{ viewerEvents(after: $after
     ... on ReactionEvent {{ message {{ id }} reaction {{ id }} user {{ id }} }}
     ... on ChannelEvent {{ {CHANNEL} }}
     ... on ChannelPrivacyEvent {{ isPrivate }}
+    ... on FileEvent {{ fileId {FILE} }}
     ... on MemberEvent {{ role user {{ id }} }}
     ... on UserEvent {{ {USER} }}
     ... on CatalogueEvent {{ reaction {{ id }} }}
@@ -32,6 +34,7 @@ START = """{ viewer { cursor user { id }
     inUse: channels(first: 100) { nodes { id } } archived: channels(first: 100, archived: true) { nodes { id } }
 } }"""
 ONE = f"""query ($id: ID!) {{ {CHANNEL.replace("channel {", "channel(id: $id) {").removesuffix(" }")}
+    uploads: files(first: 100) {{ nodes {{ {FILE.removeprefix("file {").removesuffix(" }")} }} }}
     members(first: 100) {{ nodes {{ role user {{ id }} }} }}
     messages(first: 50) {{ pageInfo {{ hasNextPage }} nodes {{
         {MESSAGE.removeprefix("message {").removesuffix(" }")}
@@ -85,7 +88,8 @@ class Mirror:
             each["reactions"] = {
                 (group["reaction"]["id"], user["id"]) for group in each["reactions"] for user in group["users"]["nodes"]
             }
-        self.channels[channel_id] = {**found, "members": members, "messages": messages}
+        files = {each["id"]: each for each in found.pop("uploads")["nodes"]}
+        self.channels[channel_id] = {**found, "members": members, "messages": messages, "files": files}
 
     async def fetch_catalogue(self) -> None:
         page = await self.person.ask(CATALOGUE)
@@ -162,14 +166,27 @@ class Mirror:
             await self.fetch_channel(event["channelId"])
         elif kind == "CHANNEL_DELETED" or (kind == "MEMBER_LEFT" and event["user"]["id"] == self.id):
             self.channels.pop(event["channelId"], None)
+        elif channel is not None and "fileId" in event:
+            self._change_files(channel, event)
         elif channel is not None:
             self._change(channel, kind, event)
+
+    def _change_files(self, channel: dict[str, Any], event: dict[str, Any]) -> None:
+        if event["file"] is not None:
+            channel["files"][event["fileId"]] = event["file"]
+            return
+        # Also before FILE_DELETED has come: what it was uploaded for shows it no more.
+        channel["files"].pop(event["fileId"], None)
+        for message in channel["messages"].values():
+            message["files"] = [each for each in message["files"] if each["id"] != event["fileId"]]
 
     def _change(self, channel: dict[str, Any], kind: str, event: dict[str, Any]) -> None:
         messages, members = channel["messages"], channel["members"]
         match kind:
             case "MESSAGE_CREATED" | "MESSAGE_UPDATED":
                 known = messages.get(event["message"]["id"], {})
+                for carried in event["message"]["files"]:
+                    channel["files"][carried["id"]]["message"] = {"id": event["message"]["id"]}
                 messages[event["message"]["id"]] = {"reactions": set(), **known, **event["message"]}
             case "MESSAGE_DELETED":
                 messages[event["message"]["id"]] = {**event["message"], "reactions": set()}

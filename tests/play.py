@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from tests import documents as doc
 from tests.conftest import Person
 from tests.documents import only
+from tests.uploads import DELETE_FILE, DOWNLOAD, UPLOAD, Sent, image, send_form
 
 NAMES = ("alice", "bob", "carol", "dave", "root")
 MOST_CHANNELS = 6
@@ -36,6 +37,7 @@ class Play:
         self.number = number
         self.channels: list[tuple[str, Person]] = []
         self.messages: list[tuple[str, Person]] = []
+        self.files: list[tuple[str, str, Person]] = []
         self.codes: list[str] = []
         self.reactions: list[tuple[str, str]] = []
         self.reacted: list[tuple[Person, str, str]] = []
@@ -111,6 +113,38 @@ class Play:
         if self.reacted:
             person, message, code = self.reacted[step.choice % len(self.reacted)]
             await self.ask(person, only("changed", doc.REMOVE_REACTION), messageId=message, code=code)
+
+    # ------------------------------------------------------------ files
+
+    async def upload(self, step: Step) -> None:
+        channel, person = self.channel(step)
+        sent = image(1 + step.choice, 2) if step.flag else Sent(self.text().encode())
+        body = await send_form(
+            person,
+            only("file { id }", UPLOAD),
+            {"input.file": sent},
+            input={"channelId": channel, "file": None},
+        )
+        found = (body.get("data") or {}).get("uploadFile") or {}
+        if found.get("file"):
+            self.files.append((found["file"]["id"], channel, person))
+
+    async def attach(self, step: Step) -> None:
+        """One of the newest, so that some are free."""
+        if self.files:
+            file, channel, person = self.files[-1 - step.choice % min(3, len(self.files))]
+            content = self.text() if step.flag else ""
+            await self.say(person, doc.SEND, {"channelId": channel, "content": content, "fileIds": [file]})
+
+    async def delete_file(self, step: Step) -> None:
+        if self.files:
+            file, _, owner = self.files[step.message % len(self.files)]
+            await self.ask(self.able(step, owner), only("cursor", DELETE_FILE), fileId=file)
+
+    async def download(self, step: Step) -> None:
+        if self.files:
+            file, _, owner = self.files[step.message % len(self.files)]
+            await self.ask(self.able(step, owner), only("cursor", DOWNLOAD), fileId=file)
 
     # ------------------------------------------------------------ channels
 

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "users": (*PAGES, "first: $number"),
     "messages": TIMELINES,
     "replyChain": TIMELINES[:-1],
+    "files": PAGES,
 }
 VARIABLES = {
     "after": "[EventCursor!]",
@@ -41,6 +42,11 @@ def fields(typename: str) -> dict[str, GraphQLField]:
     return found
 
 
+def called(typename: str, name: str) -> str:
+    """The field with a page's arguments, where it takes them."""
+    return f"{name}({PAGES[0]})" if fields(typename)[name].args else name
+
+
 def document(selected: str, fragments: str = "") -> str:
     """A subscription to this selection of StreamItem, with the variables that it uses."""
     used = [f"${name}: {type_}" for name, type_ in VARIABLES.items() if f"${name}" in SUBSCRIBE + selected + fragments]
@@ -53,14 +59,13 @@ def leaves(typename: str) -> str:
     return " ".join(["__typename", *(name for name in own if name not in MARKED)])
 
 
-def with_leaves(name: str, found: GraphQLField) -> str:
+def with_leaves(parent: str, name: str) -> str:
     """The field with what its objects have by themselves."""
-    typename = get_named_type(found.type).name
-    if is_leaf_type(get_named_type(found.type)):
+    inner = get_named_type(fields(parent)[name].type)
+    if is_leaf_type(inner):
         return name
-    called = f"{name}({PAGES[0]})" if name in ARGUMENTS else name
-    nodes = fields(typename).get("nodes")
-    return f"{called} {{ {leaves(typename)} {with_leaves('nodes', nodes) if nodes else ''} }}"
+    nodes = with_leaves(inner.name, "nodes") if "nodes" in fields(inner.name) else ""
+    return f"{called(parent, name)} {{ {leaves(inner.name)} {nodes} }}"
 
 
 def one_by_one() -> Iterator[tuple[str, str, str, str]]:
@@ -73,14 +78,14 @@ def one_by_one() -> Iterator[tuple[str, str, str, str]]:
     while queue:
         event, typename, wrap = queue.pop(0)
         for name, found in fields(typename).items():
-            yield typename, name, event, document(wrap(with_leaves(name, found)))
+            yield typename, name, event, document(wrap(with_leaves(typename, name)))
             inner = get_named_type(found.type)
             # Behind a mark everything is private already.
             if name in MARKED or is_leaf_type(inner) or inner.name in seen:
                 continue
             seen.add(inner.name)
-            called = f"{name}({PAGES[0]})" if name in ARGUMENTS else name
-            queue.append((event, inner.name, lambda text, wrap=wrap, called=called: wrap(f"{called} {{ {text} }}")))  # type: ignore[misc]  # likewise
+            field_ = called(typename, name)
+            queue.append((event, inner.name, lambda text, wrap=wrap, field_=field_: wrap(f"{field_} {{ {text} }}")))  # type: ignore[misc]  # likewise
 
 
 def everything(*, marked: bool, depth: int = 3) -> str:
@@ -95,8 +100,7 @@ def everything(*, marked: bool, depth: int = 3) -> str:
             if is_leaf_type(inner):
                 parts.append(name)
             elif left:
-                called = f"{name}({PAGES[0]})" if name in ARGUMENTS else name
-                parts.append(f"{called} {{ {below(inner.name, left - 1)} }}")
+                parts.append(f"{called(typename, name)} {{ {below(inner.name, left - 1)} }}")
         return " ".join(parts)
 
     notice = "... on StreamNotice { kind cursor recovered channelId }"
@@ -131,7 +135,7 @@ class Writing:
         if self.aliases < 20 and self.draw(st.integers(0, 5)) == 0:
             self.aliases += 1
             text = f"other{self.aliases}: {name}"
-        if name in ARGUMENTS:
+        if name != "__typename" and fields(typename)[name].args:
             if name not in self.arguments:
                 self.arguments[name] = self.draw(st.sampled_from(ARGUMENTS[name]))
             text += f"({self.arguments[name]})"

@@ -38,6 +38,15 @@ INSERT INTO message_reactions (message_id, reaction_id, user_id)
     UNION ALL SELECT i, k, 1 + k % 3 FROM unnest(ARRAY[300, 301, 310, 350]) i, generate_series(1, i - 300) k
     UNION ALL SELECT 350, 1, i FROM generate_series(5, 54) i;
 
+-- Sixty files in channel 1: message 262 has ten of them, others three or none, and some files wait.
+INSERT INTO stored_objects (key) SELECT 'object-' || i FROM generate_series(1, 60) i;
+INSERT INTO files (id, channel_id, uploader_id, message_id, object_key, name, content_type, size)
+    OVERRIDING SYSTEM VALUE
+    SELECT i, 1, 1 + i % 50, CASE WHEN i <= 10 THEN 262 WHEN i <= 55 THEN 202 + (i - 11) / 3 * 3
+        WHEN i % 2 = 0 THEN 1 END, 'object-' || i,
+        'file ' || i, 'text/plain', i
+    FROM generate_series(1, 60) i;
+
 INSERT INTO stream_heads (stream_id, head_seq)
     SELECT 'u' || id, 1 FROM users UNION ALL SELECT 'c' || id, 1000 FROM channels;
-SELECT setval(pg_get_serial_sequence(name, 'id'), 10000) FROM unnest(ARRAY['users', 'channels', 'messages']) AS name;
+SELECT setval(pg_get_serial_sequence(name, 'id'), 10000) FROM unnest(ARRAY['users', 'channels', 'messages', 'files']) AS name;

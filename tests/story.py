@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from tests import documents as doc
 from tests.conftest import Person
 from tests.documents import create_channel, open_dm, reply, send, set_role
+from tests.uploads import DELETE_FILE, DOWNLOAD, image, upload, upload_several
 
 
 @dataclass
@@ -87,6 +88,24 @@ async def change(cast: Cast) -> AsyncGenerator[None, None]:
     yield
 
 
+async def share(cast: Cast) -> AsyncGenerator[None, None]:
+    """Files that messages carry, that are deleted, and that wait."""
+    alice, bob, hall, vault = cast.alice, cast.bob, cast.channels["hall"], cast.channels["vault"]
+    for author, channel in ((bob, hall), (alice, vault)):
+        carried = await upload(author, channel, image())
+        yield
+        await author.ask(doc.SEND, input={"channelId": channel, "content": "", "fileIds": [carried]})
+        yield
+        await alice.ask(DOWNLOAD, fileId=carried)
+        yield
+    unwanted = await upload(bob, vault)
+    yield
+    await alice.ask(DELETE_FILE, fileId=unwanted)
+    yield
+    await upload_several(alice, hall, image(), image(5, 4))
+    yield
+
+
 async def in_the_attic(cast: Cast) -> AsyncGenerator[None, None]:
     """A channel that goes in the end."""
     cast.channels["attic"] = attic = await create_channel(cast.alice, "attic", members=(cast.bob,))
@@ -95,4 +114,4 @@ async def in_the_attic(cast: Cast) -> AsyncGenerator[None, None]:
     yield
 
 
-PARTS = (in_the_attic, talk, change)
+PARTS = (in_the_attic, talk, change, share)

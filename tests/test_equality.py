@@ -32,6 +32,7 @@ KINDS = (
     *("talk_alone", "update", "privacy", "privacy", "rotate", "archive", "archive", "delete_channel", "join", "join"),
     *("join_by_code", "leave", "add", "remove", "away_and_back", "away_and_back", "role", "role", "profile"),
     *("activate", "create_reaction", "delete_reaction"),
+    *("upload", "upload", "attach", "attach", "delete_file", "download"),
 )
 places = st.integers(0, 19)
 steps = st.builds(Step, st.sampled_from(KINDS), places, places, places, places, places)

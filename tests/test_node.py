@@ -16,6 +16,7 @@ from tests.documents import (
     select,
     send,
 )
+from tests.uploads import upload
 
 NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
 DETAILS = (
@@ -23,7 +24,7 @@ DETAILS = (
     "... on User { name } ... on Channel { label: name } ... on Message { content } "
     "... on Reaction { code } ... on ChannelMember { role user { name } } } }"
 )
-TYPES = ["User", "Channel", "Message", "Reaction", "ChannelMember"]
+TYPES = ["User", "Channel", "Message", "File", "Reaction", "ChannelMember"]
 
 
 async def member_id(viewer: Person, channel: str) -> str:
@@ -43,6 +44,7 @@ async def one_of_each(person: Person, *, private: bool = False) -> dict[str, str
         "User": person.id,
         "Channel": channel,
         "Message": await send(person, channel),
+        "File": await upload(person, channel),
         "Reaction": await reaction_id(person),
         "ChannelMember": await member_id(person, channel),
     }

@@ -15,8 +15,9 @@ from app.events.streams import members_among, rights_revisions
 from app.models import Membership, Message
 from app.seed import seed_demo
 from app.services.housekeeping import empty_deleted_channels
+from app.services.stored_objects import BATCH, claim_due
 from app.settings import Settings
-from schema.channels import CHANNELS, MESSAGES
+from schema.channels import CHANNELS, FILES, MESSAGES
 from schema.ids import encode
 from schema.memberships import MEMBERS
 from schema.messages import CHAIN
@@ -53,6 +54,7 @@ MISSED = f"""query ($after: [EventCursor!]!) {{ eventsSince(after: $after, first
     ... on ChannelEvent {{ {EVENT} {ROOM} }}
     ... on ChannelPrivacyEvent {{ {EVENT} {ROOM} }}
     ... on MemberEvent {{ {EVENT} {ROOM} user {{ name }} }}
+    ... on FileEvent {{ {EVENT} file {{ name }} }}
     ... on UserEvent {{ {EVENT} user {{ name }} }}
     ... on CatalogueEvent {{ {EVENT} reaction {{ code }} }}
 }} }} }}"""
@@ -70,6 +72,10 @@ def timeline(page: str, nodes: str = MESSAGE) -> str:
 
 def chain(page: str, nodes: str = MESSAGE) -> str:
     return below("message", "replyChain", page, nodes)
+
+
+def files(page: str) -> str:
+    return below("channel", "files", page, "name size uploader { name } channel { name } message { id }")
 
 
 def members(page: str) -> str:
@@ -154,6 +160,10 @@ QUESTIONS = {
     "chain from its end": Question(chain("last: 100"), {"id": "CHAIN"}),
     "chain, after": Question(chain("first: 100, after: $key", "id"), {"id": "CHAIN", "key": CHAIN.cursor((500,))}),
     "chain, before": Question(chain("last: 100, before: $key", "id"), {"id": "CHAIN", "key": CHAIN.cursor((500,))}),
+    "timeline with files": Question(timeline("last: 50", "id files { name size }"), channel(HOT)),
+    "files": Question(files("first: 100"), channel(HOT)),
+    "files, next page": Question(files("first: 100, after: $key"), channel(HOT, key=FILES.cursor((20_000,)))),
+    "file": Question("query ($id: ID!) { file(id: $id) { name } }", {"id": encode("File", 20_000)}),
     "reactions with people": Question(
         timeline("last: 20", "reactions { count users(first: 10) { nodes { name } } }"), channel(HOT)
     ),
@@ -162,7 +172,7 @@ QUESTIONS = {
         {"id": encode("Message", BELOVED)},
         more=5_000,  # count counts them
     ),
-    "catalogue": Question("{ reactions(first: 100) { nodes { code } } }"),
+    "catalogue": Question("{ reactions(first: 100) { nodes { code imageUrl } } }"),
     "catalogue, one kind": Question("{ reactions(kind: SYSTEM) { nodes { code } } }"),
     "catalogue, rare needle": Question('{ reactions(codeContains: "pizza") { nodes { code } } }'),
     "nodes": Question(
@@ -170,12 +180,13 @@ QUESTIONS = {
         {
             "ids": [
                 encode(typename, *key)
-                for place in range(20)
+                for place in range(16)
                 for typename, *key in (
                     ("User", 1 + place * 1_000),
                     ("Channel", 10 + place * 240),
                     ("Message", 1 + place * 15_000),
                     ("Reaction", 1 + place * 100),
+                    ("File", 1 + place * 1_000),
                     ("ChannelMember", HOT, 20 + place),
                 )
             ]
@@ -309,5 +320,18 @@ async def test_emptying_deleted_channels_looks_at_nothing_else(large: Workspace)
     with recorded(large.database.engine) as sent:
         await large.database.write(empty_deleted_channels)
     async with large.database.engine.connect() as connection:
-        (plan,) = await explain(connection, [statement for statement in sent if statement.sql.startswith("SELECT")])
-    assert plan.rows_read <= ROWS_PER_ROW * plan.rows + ROWS, plan
+        plans = await explain(connection, [statement for statement in sent if statement.sql.startswith("SELECT")])
+    assert len(plans) == 2, "files and messages"
+    for plan in plans:
+        assert plan.rows_read <= ROWS_PER_ROW * plan.rows + ROWS, plan
+
+
+async def test_removing_objects_looks_at_nothing_else(large: Workspace, big_tables: set[str]) -> None:
+    with recorded(large.database.engine) as sent:
+        assert len((await large.database.write(claim_due)).value) == BATCH
+    async with large.database.engine.connect() as connection:
+        plans = await explain(connection, [statement for statement in sent if "remove_after <=" in statement.sql])
+    assert len(plans) == 1
+    for plan in plans:
+        assert not plan.full_scans & big_tables, plan
+        assert plan.rows_read <= ROWS_PER_ROW * plan.rows + ROWS, plan

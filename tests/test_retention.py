@@ -160,7 +160,7 @@ async def test_the_server_forgets_when_it_says(settings: Settings, new_database:
     database = Database(url, pool_size=1)
     await change(database, FILL, streams=1, events=3, old=2)
     own = replace(settings, event_retention_days=7, max_websocket_connections_per_user=3)
-    async with workspace(own, url) as served, asyncio.timeout(20):
+    async with workspace(own, url, keeps_house=True) as served, asyncio.timeout(20):
         while (await floors(database))["s1"] != (2, 3):  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.05)
         answer = await served.http.post("/graphql", json={"query": SERVER_INFO})

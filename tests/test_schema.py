@@ -47,6 +47,7 @@ NULL_BY_PERMISSION = {
     "Query.channelByJoinCode",
     "Query.directMessage",
     "Query.message",
+    "Query.file",
     "User.email",
     "Channel.joinCode",
     "Message.clientKey",
@@ -70,6 +71,9 @@ NULL_BY_NATURE = {
     "Message.deletedAt",
     "Message.parent",
     "Message.reply",
+    "File.width",
+    "File.height",
+    "File.message",
     "Reaction.imageUrl",
     "PageInfo.startCursor",
     "PageInfo.endCursor",
@@ -79,6 +83,8 @@ NULL_BY_NATURE = {
     *(f"{name}.{field}" for name in EVENTS for field in ("actor", "channelId")),
     "MemberEvent.role",
     "MemberEvent.previousRole",
+    "FileEvent.file",
+    "FileEvent.expiresAt",
     "StreamNotice.channelId",
     "StreamNotice.recovered",
     "StreamNotice.expiresAt",
@@ -94,6 +100,9 @@ NULL_BY_FAILURE = {
     "ReactPayload.message",
     "ReactPayload.reaction",
     "ReactionPayload.reaction",
+    "FilePayload.file",
+    "DownloadUrlPayload.download",
+    "DownloadUrlPayload.file",
     "DeletedPayload.deletedId",
     "SessionPayload.expiresAt",
     *(f"{name}.cursor" for name in PAYLOADS),
@@ -183,7 +192,7 @@ def test_whatever_has_an_id_is_a_node() -> None:
         for name, type_ in OUTPUTS.items()
         if isinstance(type_, GraphQLObjectType) and "Node" in {interface.name for interface in type_.interfaces}
     }
-    assert with_id == nodes == {"User", "Channel", "ChannelMember", "Message", "Reaction"}
+    assert with_id == nodes == {"User", "Channel", "ChannelMember", "Message", "File", "Reaction"}
 
 
 def test_every_kind_of_event_has_a_type() -> None:

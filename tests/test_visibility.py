@@ -20,6 +20,7 @@ from tests.documents import (
     send,
     snapshot,
 )
+from tests.uploads import DELETE_FILE, DOWNLOAD, READ_FILE, upload
 
 Variables = Callable[[str, str], dict[str, Any]]  # of the id in question and the asker's own id
 
@@ -44,6 +45,10 @@ MESSAGE_WRITES: dict[str, tuple[str, Variables]] = {
     "addReaction": (doc.ADD_REACTION, lambda id_, _: {"messageId": id_, "code": "tada"}),
     "removeReaction": (doc.REMOVE_REACTION, lambda id_, _: {"messageId": id_, "code": "tada"}),
 }
+FILE_WRITES: dict[str, tuple[str, Variables]] = {
+    "deleteFile": (DELETE_FILE, lambda id_, _: {"fileId": id_}),
+    "createDownloadUrl": (DOWNLOAD, lambda id_, _: {"fileId": id_}),
+}
 OTHER_WRITES: dict[str, tuple[str, Variables]] = {
     "updateProfile": (doc.UPDATE_PROFILE, lambda _, __: {"input": {"bio": "x"}}),
     "setUserActive": (doc.SET_USER_ACTIVE, lambda id_, _: {"userId": id_, "active": False}),
@@ -55,11 +60,13 @@ OTHER_WRITES: dict[str, tuple[str, Variables]] = {
     "createReaction": (doc.CREATE_REACTION, lambda _, __: {"input": {"code": "x", "imageUrl": "https://x.example"}}),
     "deleteReaction": (doc.DELETE_REACTION, lambda id_, _: {"reactionId": id_}),
 }
+UPLOADS = {"uploadFile", "uploadFiles"}  # tests/test_files_access.py
 READS = {
     "node": "query ($id: ID!) { node(id: $id) { id } }",
     "nodes": "query ($id: ID!) { nodes(ids: [$id]) { id } }",
     "channel": doc.READ_CHANNEL,
     "message": doc.READ_MESSAGE,
+    "file": READ_FILE,
     "user": "query ($id: ID!) { user(id: $id) { id } }",
     "directMessage": "query ($id: ID!) { directMessage(userIds: [$id]) { id } }",
     "around": '{ channels { nodes { messages(around: "%s") { nodes { id } } } } }',
@@ -69,13 +76,13 @@ READS = {
     "channelByJoinCode": '{ channelByJoinCode(joinCode: "x") { name } }',
     "reactions": "{ reactions { nodes { id } } }",
 }
-MISSING = {"Channel": global_id("Channel:999999999"), "Message": global_id("Message:999999999")}
+MISSING = {typename: global_id(f"{typename}:999999999") for typename in ("Channel", "Message", "File")}
 
 
 def test_no_mutation_is_missing_here() -> None:
     mutation = schema._schema.mutation_type  # noqa: SLF001 - graphql-core's schema has no public name
     assert mutation is not None
-    assert mutation.fields.keys() == {*CHANNEL_WRITES, *MESSAGE_WRITES, *OTHER_WRITES}
+    assert mutation.fields.keys() == {*CHANNEL_WRITES, *MESSAGE_WRITES, *FILE_WRITES, *OTHER_WRITES, *UPLOADS}
 
 
 async def hidden_things(owner: Person) -> list[tuple[str, str]]:
@@ -85,7 +92,7 @@ async def hidden_things(owner: Person) -> list[tuple[str, str]]:
     found = [(typename, channel) for channel in (private, own, deleted) for typename in ("Channel",)]
     for channel in (private, own, deleted):
         top = await send(owner, channel)
-        found += [("Message", top), ("Message", await reply(owner, top))]
+        found += [("Message", top), ("Message", await reply(owner, top)), ("File", await upload(owner, channel))]
     await owner.ask(doc.DELETE_CHANNEL, channelId=deleted)
     return found
 
@@ -94,7 +101,7 @@ async def test_a_hidden_thing_reads_like_a_missing_one(alice: Person, bob: Perso
     await create_channel(bob, "in sight")
     hidden_ones = await hidden_things(alice)
     assert (await alice.ask(READS["node"], id=hidden_ones[0][1]))["id"]
-    for name in ("node", "nodes", "channel", "message", "around"):
+    for name in ("node", "nodes", "channel", "message", "file", "around"):
         document = READS[name]
         missing = {typename: await bob.send(document.replace("%s", id_), id=id_) for typename, id_ in MISSING.items()}
         for typename, hidden in hidden_ones:
@@ -119,13 +126,14 @@ async def test_a_hidden_channel_is_written_to_like_a_missing_one(
     assert await snapshot(database) == before
 
 
-async def test_a_hidden_message_is_written_to_like_a_missing_one(
-    alice: Person, bob: Person, root: Person, database: Database
+@pytest.mark.parametrize("typename", ["Message", "File"])
+async def test_a_hidden_thing_is_written_to_like_a_missing_one(
+    alice: Person, bob: Person, root: Person, database: Database, typename: str
 ) -> None:
-    hidden = [id_ for typename, id_ in await hidden_things(alice) if typename == "Message"]
+    hidden = [id_ for found, id_ in await hidden_things(alice) if found == typename]
     before = await snapshot(database)
-    for name, (document, variables) in MESSAGE_WRITES.items():
-        missing = await bob.send(document, **variables(MISSING["Message"], bob.id))
+    for name, (document, variables) in (MESSAGE_WRITES if typename == "Message" else FILE_WRITES).items():
+        missing = await bob.send(document, **variables(MISSING[typename], bob.id))
         assert missing["data"][name]["errors"][0]["code"] == "NOT_FOUND"
         for message in hidden:
             assert await bob.send(document, **variables(message, bob.id)) == missing, name
@@ -133,12 +141,13 @@ async def test_a_hidden_message_is_written_to_like_a_missing_one(
     assert await snapshot(database) == before
 
 
-@pytest.mark.parametrize("name", ["node", "channel", "message"])
+@pytest.mark.parametrize("name", ["node", "channel", "message", "file"])
 async def test_a_hidden_thing_takes_the_statements_that_a_missing_one_takes(
     alice: Person, bob: Person, statements: list[str], name: str
 ) -> None:
     channel = await create_channel(alice, private=True)
-    for typename, hidden in (("Channel", channel), ("Message", await send(alice, channel))):
+    hidden_ones = {"Channel": channel, "Message": await send(alice, channel), "File": await upload(alice, channel)}
+    for typename, hidden in hidden_ones.items():
         sent = []
         for id_ in (hidden, MISSING[typename]):
             statements.clear()
@@ -150,7 +159,7 @@ async def test_a_hidden_thing_takes_the_statements_that_a_missing_one_takes(
 async def test_an_id_of_nothing_is_not_found_by_any_mutation(alice: Person, database: Database) -> None:
     await create_channel(alice)
     before = await snapshot(database)
-    for typename, writes in (("Channel", CHANNEL_WRITES), ("Message", MESSAGE_WRITES)):
+    for typename, writes in (("Channel", CHANNEL_WRITES), ("Message", MESSAGE_WRITES), ("File", FILE_WRITES)):
         strange = ids_of_nothing(typename, alice)
         for name, (document, variables) in writes.items():
             for id_ in (strange[0], strange[1], strange[4], strange[-1], alice.id):
@@ -161,7 +170,7 @@ async def test_an_id_of_nothing_is_not_found_by_any_mutation(alice: Person, data
 
 async def test_an_id_of_nothing_is_null_in_any_query(alice: Person) -> None:
     await create_channel(alice)
-    for name, typename in (("channel", "Channel"), ("message", "Message"), ("user", "User")):
+    for name, typename in (("channel", "Channel"), ("message", "Message"), ("file", "File"), ("user", "User")):
         for id_ in ids_of_nothing(typename, alice):
             assert await alice.ask(READS[name], id=id_) is None, (name, id_)
 
@@ -183,12 +192,13 @@ async def test_hidden_things_are_in_no_list(alice: Person, bob: Person, root: Pe
 
 async def test_a_removed_member_is_an_outsider_through_every_path(alice: Person, bob: Person) -> None:
     channel = await create_channel(alice, private=True, members=(bob,))
-    message = await send(bob, channel)
+    message, file = await send(bob, channel), await upload(bob, channel)
     await alice.ask(doc.REMOVE_MEMBER, channelId=channel, userId=bob.id)
-    for name, id_ in (("node", channel), ("node", message), ("channel", channel), ("message", message)):
+    for name, id_ in (("channel", channel), ("message", message), ("file", file)):
+        assert await bob.ask(READS["node"], id=id_) is None, name
         assert await bob.ask(READS[name], id=id_) is None, name
-    for name, (document, variables) in {**CHANNEL_WRITES, **MESSAGE_WRITES}.items():
-        id_ = channel if name in CHANNEL_WRITES else message
+    for name, (document, variables) in {**CHANNEL_WRITES, **MESSAGE_WRITES, **FILE_WRITES}.items():
+        id_ = channel if name in CHANNEL_WRITES else message if name in MESSAGE_WRITES else file
         assert await bob.refused(document, **variables(id_, bob.id)) == "NOT_FOUND", name
 
 
@@ -211,7 +221,7 @@ async def test_without_a_token_there_is_only_the_server_info(alice: Person, data
         (error,) = answer.json()["errors"]
         return str(error["extensions"]["code"])
 
-    for document, variables in {**CHANNEL_WRITES, **MESSAGE_WRITES, **OTHER_WRITES}.values():
+    for document, variables in {**CHANNEL_WRITES, **MESSAGE_WRITES, **FILE_WRITES, **OTHER_WRITES}.values():
         assert await code(document, variables(channel, alice.id)) == "UNAUTHENTICATED", document
     for document in READS.values():
         assert await code(document.replace("%s", ""), {"id": channel}) == "UNAUTHENTICATED", document

@@ -28,9 +28,9 @@ class Workspace:
 
 
 @asynccontextmanager
-async def workspace(settings: Settings, url: str) -> AsyncGenerator[Workspace, None]:
+async def workspace(settings: Settings, url: str, *, keeps_house: bool = False) -> AsyncGenerator[Workspace, None]:
     """The app on the migrated database at `url`."""
-    app = create_app(settings, url)
+    app = create_app(settings, url, keeps_house=keeps_house)
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 50000))
     async with (
         app.router.lifespan_context(app),

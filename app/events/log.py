@@ -50,6 +50,9 @@ class EventType(StrEnum):
     MEMBER_ROLE_CHANGED = "MEMBER_ROLE_CHANGED"
     USER_UPDATED = "USER_UPDATED"
     REACTION_CATALOGUE_CHANGED = "REACTION_CATALOGUE_CHANGED"
+    FILE_UPLOADED = "FILE_UPLOADED"
+    FILE_DELETED = "FILE_DELETED"
+    FILE_DOWNLOAD_URL_CREATED = "FILE_DOWNLOAD_URL_CREATED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Event:
 
     stream_id: str
     type: EventType
-    actor_id: int
+    actor_id: int | None  # None: the server itself
     payload: Mapping[str, Any]
 
 
@@ -156,7 +159,7 @@ def pending(write: Write) -> Pending:
     return cast("Pending", found)
 
 
-def emit(write: Write, stream_id: str, event_type: EventType, actor_id: int, payload: Mapping[str, Any]) -> None:
+def emit(write: Write, stream_id: str, event_type: EventType, actor_id: int | None, payload: Mapping[str, Any]) -> None:
     """Append this event when the unit of work ends."""
     pending(write).events.append(Event(stream_id, event_type, actor_id, payload))
 

@@ -35,7 +35,7 @@ RECENT = 256
 RETRY_SECONDS = 0.5
 # The database is away for a moment; nothing is wrong with the event.
 PASSING = (OSError, SQLAlchemyError, Unavailable, TimeoutError)
-CONTENT_CHANGES = frozenset({EventType.MESSAGE_UPDATED, EventType.MESSAGE_DELETED})
+CONTENT_CHANGES = frozenset({EventType.MESSAGE_UPDATED, EventType.MESSAGE_DELETED, EventType.FILE_DELETED})
 
 logger = logging.getLogger("parley.events")
 

@@ -1,4 +1,4 @@
-"""What the server does by itself: emptying deleted channels and forgetting old events, a little at a time."""
+"""What the server does by itself, bit by bit: emptying deleted channels, forgetting old events, removing files."""
 
 import asyncio
 import logging
@@ -11,7 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import Database, Write, among
 from app.errors import Unavailable
 from app.models import Channel, Message
+from app.services.files import delete_files_of_deleted_channels
 from app.services.retention import drop_shells, forget_old_events
+from app.services.stored_objects import keep_storage
+from app.storage import Storage
 
 BATCH = 1000  # messages per transaction: some 20 ms each, so that nobody waits for it
 PAUSE_SECONDS = 30.0
@@ -21,7 +24,13 @@ logger = logging.getLogger("parley.housekeeping")
 
 
 async def empty_deleted_channels(write: Write) -> int:
-    """Delete a batch of messages of deleted channels, newest first: a reply goes before what it answers. How many."""
+    """Delete a batch of what is in deleted channels. How many.
+
+    Files go before messages; these newest first: a reply goes before what it answers.
+    """
+    files = await delete_files_of_deleted_channels(write, BATCH)
+    if files == BATCH:
+        return files
     newest = select(Message.id).where(Message.channel_id == Channel.id).order_by(Message.seq.desc()).limit(BATCH)
     each = newest.lateral("newest")
     deleted = select(each.c.id).join_from(Channel, each, true()).where(Channel.deleted_at.is_not(None))
@@ -29,8 +38,14 @@ async def empty_deleted_channels(write: Write) -> int:
     return await write.run(delete(Message).where(among(Message.id, await write.rows(doomed))))
 
 
-async def keep_house(database: Database, retention_days: int) -> None:
+async def keep_house(database: Database, storage: Storage, retention_days: int) -> None:
     """Run until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keep_database(database, retention_days), name="keeping the database")
+        group.create_task(keep_storage(database, storage), name="keeping the storage")
+
+
+async def keep_database(database: Database, retention_days: int) -> None:
     forgets_at = time.monotonic()
     while True:
         try:

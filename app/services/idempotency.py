@@ -1,7 +1,7 @@
 """Client keys: a retry with the same key gets the first result and writes nothing.
 
-A key is unique per user and kind of thing (messages, channels): one index each decides, and a table of all keys would
-be a third write for every message. Clients draw keys at random, so the same key for both does not happen.
+A key is unique per user and kind of thing (messages, channels, files): one index each decides, and a table of all keys
+would be a third write for every message. Clients draw keys at random, so the same key for two does not happen.
 
 The unique index decides, not a look beforehand: fifty parallel retries all try, one wins, the others find it.
 """
@@ -20,7 +20,9 @@ from app.errors import AppError, Conflict, ErrorCode, Invalid, RequestError
 from app.text import clean_line
 
 MAX_KEY_LENGTH = 128
-KEY_INDEXES = frozenset({"uq_messages_author_id_client_key", "uq_channels_creator_id_client_key"})
+KEY_INDEXES = frozenset(
+    {"uq_messages_author_id_client_key", "uq_channels_creator_id_client_key", "uq_files_uploader_id_client_key"}
+)
 
 
 class Keyed(Protocol):
@@ -31,6 +33,17 @@ class Keyed(Protocol):
 
 
 K = TypeVar("K", bound=Keyed)
+
+
+class KeyReused(Conflict):
+    """Under this key something else was made."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.KEY_REUSED,
+            "This client key was used before: with other input, or for what is gone. Choose a new key.",
+            field=["clientKey"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +84,11 @@ async def once(
         is_taken = isinstance(error, IntegrityError) and violated(error) in KEY_INDEXES
         if found is None and not is_taken:
             raise
-        if found is None or found.value.client_digest not in {key.digest, b""}:
-            raise Conflict(
-                ErrorCode.KEY_REUSED,
-                "This client key was used before: with other input, or for what is gone. Choose a new key.",
-                field=["clientKey"],
-            ) from error
+        if found is None or not is_made_by(found.value, key):
+            raise KeyReused from error
         return found, True
+
+
+def is_made_by(found: Keyed, key: ClientKey) -> bool:
+    """Whether the input was the same, as far as it is still known."""
+    return found.client_digest in {key.digest, b""}

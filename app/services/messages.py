@@ -14,6 +14,7 @@ from app.models import Channel, Message, MessageReaction, StreamHead
 from app.pages import Page, Slice, slices, window
 from app.permissions import Permission, decide
 from app.services.access import VIEWER, Actor, access_channel, access_message, viewer, visible_to
+from app.services.files import access_unattached, attach, delete_files_of, has_files
 from app.services.idempotency import ClientKey, once
 from app.text import clean_text, is_visible
 
@@ -53,6 +54,7 @@ class Draft:
     channel_id: int
     rights_revision: int
     content: str
+    file_ids: Sequence[int | None]
     key: ClientKey
 
 
@@ -65,7 +67,7 @@ class Place:
     chain_pos: int = 0
 
 
-def clean_content(content: str, maximum: int) -> str:
+def clean_content(content: str, maximum: int, *, may_be_empty: bool = False) -> str:
     if len(content) > maximum:
         raise Invalid(
             f"A message has at most {maximum} characters, not {len(content)}.",
@@ -73,13 +75,15 @@ def clean_content(content: str, maximum: int) -> str:
             field=["content"],
         )
     cleaned = clean_text(content, ["content"], maximum=maximum)
-    if not is_visible(cleaned):
+    if not is_visible(cleaned) and not (may_be_empty and not cleaned):
         raise Invalid("Write something.", field=["content"])
     return cleaned
 
 
 async def post(write: Write, actor: Actor, draft: Draft, place: Place) -> Message:
     stream = channel_stream(draft.channel_id)
+    # Before the stream's counter is locked: whoever waits for a file must not hold up the channel.
+    files = await access_unattached(write, actor, draft.channel_id, draft.file_ids)
     posted: Sequence[Any] = await write.tuples(
         POST,
         {
@@ -103,6 +107,7 @@ async def post(write: Write, actor: Actor, draft: Draft, place: Place) -> Messag
         stream, posted[0].epoch, message.seq, EventType.MESSAGE_CREATED, actor.id, message.created_at, payload
     )
     note(write, [created])
+    await attach(write, files, message)
     return message
 
 
@@ -122,14 +127,22 @@ async def keyed_message(session: Statements, actor: Actor, key: ClientKey) -> Wr
 
 
 async def send_message(
-    database: Database, actor: Actor, channel_id: int | None, *, content: str, key: ClientKey, max_length: int
+    database: Database,
+    actor: Actor,
+    channel_id: int | None,
+    *,
+    content: str,
+    file_ids: Sequence[int | None] = (),
+    key: ClientKey,
+    max_length: int,
 ) -> tuple[Written[Message], bool]:
-    """The second value is True for a retry of an earlier call."""
-    cleaned = clean_content(content, max_length)
+    """The second value is True for a retry of an earlier call. With files, the text may be empty."""
+    cleaned = clean_content(content, max_length, may_be_empty=bool(file_ids))
 
     async def unit(write: Write) -> Message:
         access = await access_channel(write, actor, channel_id, Permission.MESSAGE_POST)
-        return await post(write, actor, Draft(access.channel.id, access.rights_revision, cleaned, key), Place())
+        draft = Draft(access.channel.id, access.rights_revision, cleaned, file_ids, key)
+        return await post(write, actor, draft, Place())
 
     return await once(database, key, unit, lambda session: keyed_message(session, actor, key))
 
@@ -140,16 +153,17 @@ async def reply_to_message(
     parent_id: int | None,
     *,
     content: str,
+    file_ids: Sequence[int | None] = (),
     to_tail: bool,
     key: ClientKey,
     max_length: int,
 ) -> tuple[Written[Message], bool]:
     """Answer a message. If it has an answer: ReplyExists, or with `to_tail` go to the end of its chain."""
-    cleaned = clean_content(content, max_length)
+    cleaned = clean_content(content, max_length, may_be_empty=bool(file_ids))
 
     async def unit(write: Write) -> Message:
         place, channel_id, revision = await access_place(write, actor, parent_id, to_tail=to_tail)
-        return await post(write, actor, Draft(channel_id, revision, cleaned, key), place)
+        return await post(write, actor, Draft(channel_id, revision, cleaned, file_ids, key), place)
 
     return await once(database, key, unit, lambda session: keyed_message(session, actor, key))
 
@@ -183,7 +197,7 @@ async def edit_message(
     write: Write, actor: Actor, message_id: int | None, *, content: str, expected_revision: int | None, max_length: int
 ) -> Message:
     """Authors only. `expected_revision` refuses an edit that was begun on an older text."""
-    cleaned = clean_content(content, max_length)
+    cleaned = clean_content(content, max_length, may_be_empty=True)
     access = await access_message(write, actor, message_id, Permission.CHANNEL_READ)
     message = access.message
     if message.author_id != actor.id:
@@ -199,6 +213,8 @@ async def edit_message(
             f"The message is at revision {message.revision} by now. Look at it, then edit again.",
             field=["expectedRevision"],
         )
+    if not cleaned and not await has_files(write, message.id):
+        raise Invalid("Write something: only a message with files has no text.", field=["content"])
     if cleaned == message.content:
         return message
     values = {"content": cleaned, "updated_at": func.clock_timestamp(), "revision": Message.revision + 1}
@@ -220,7 +236,9 @@ async def delete_message(write: Write, actor: Actor, message_id: int | None) -> 
     values: dict[str, Any] = {"content": None, "deleted_at": func.clock_timestamp()}
     if message.client_key is not None:
         values["client_digest"] = b""  # a digest of the text would let somebody who guesses it be sure
-    return await change_message(write, actor, message, values, EventType.MESSAGE_DELETED)
+    deleted = await change_message(write, actor, message, values, EventType.MESSAGE_DELETED)
+    await delete_files_of(write, actor, message)
+    return deleted
 
 
 async def change_message(

@@ -15,6 +15,9 @@ from app.models import Message, MessageReaction, Reaction, ReactionKind, User
 from app.pages import Page, Slice, cut, slices, window
 from app.permissions import Permission
 from app.services.access import Actor, access_message
+from app.services.reaction_images import check_image, image_path
+from app.services.stored_objects import keep, release, stored
+from app.storage import Incoming, Storage
 from app.text import clean_url
 
 CODE = re.compile(r"[a-z0-9][a-z0-9_+-]{0,31}", re.ASCII)
@@ -81,18 +84,43 @@ def tell(write: Write, actor: Actor, message: Message, reaction: Reaction, event
 
 
 async def create_reaction(
-    database: Database, actor: Actor, *, code: str, image_url: str | None, by_anyone: bool
+    database: Database,
+    storage: Storage,
+    actor: Actor,
+    *,
+    code: str,
+    image_url: str | None,
+    image: Incoming | None,
+    by_anyone: bool,
 ) -> Written[Reaction]:
+    """With an image at an address elsewhere, or one that is uploaded."""
     if not (actor.is_workspace_admin or by_anyone):
         raise Forbidden("Only a workspace admin can add reactions.")
     if not CODE.fullmatch(code):
         raise Invalid("Use 1 to 32 of a-z, 0-9, '_', '+' and '-', beginning with a letter or digit.", field=["code"])
-    if image_url is None:
-        raise Invalid("A reaction needs an image.", field=["imageUrl"])
-    address = clean_url(image_url, ["imageUrl"])
+    if (image is None) == (image_url is None):
+        raise Invalid("A reaction needs an image: either 'image' or 'imageUrl'.", field=["imageUrl"])
+    if image is None:
+        return await insert_reaction(database, actor, code, clean_url(image_url or "", ["imageUrl"]))
+    upload = await check_image(image, ["image"])
+    async with stored(database, storage, [upload]) as [key]:
+        return await insert_reaction(database, actor, code, image_path(key, upload.content_type), key)
+
+
+async def insert_reaction(
+    database: Database, actor: Actor, code: str, image_url: str, image_key: str | None = None
+) -> Written[Reaction]:
+    values = {
+        "code": code,
+        "kind": ReactionKind.CUSTOM.value,
+        "image_url": image_url,
+        "image_key": image_key,
+        "creator_id": actor.id,
+    }
 
     async def unit(write: Write) -> Reaction:
-        values = {"code": code, "kind": ReactionKind.CUSTOM.value, "image_url": address, "creator_id": actor.id}
+        if image_key is not None:
+            await keep(write, [image_key], waits=None)
         reaction = await write.first(insert(Reaction).values(**values).returning(Reaction))
         if reaction is None:
             raise NotFound("reaction")
@@ -119,7 +147,11 @@ async def delete_reaction(write: Write, actor: Actor, reaction_id: int | None) -
         raise Conflict(ErrorCode.SYSTEM_REACTION_IMMUTABLE, "The reactions of the system stay.", field=["reactionId"])
     if not actor.is_workspace_admin and reaction.creator_id != actor.id:
         raise Forbidden("Only its creator or a workspace admin can delete a reaction.", field=["reactionId"])
-    await write.run(update(Reaction).where(Reaction.id == reaction.id).values(deleted_at=func.now()))
+    values: dict[str, Any] = {"deleted_at": func.now()}
+    if reaction.image_key is not None:
+        values |= {"image_url": None, "image_key": None}
+        await release(write, [reaction.image_key])
+    await write.run(update(Reaction).where(Reaction.id == reaction.id).values(**values))
     emit(write, WORKSPACE, EventType.REACTION_CATALOGUE_CHANGED, actor.id, {"reaction": reaction.id})
     return reaction.id
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db import Database, Write, among
 from app.events.log import channel_stream
-from app.models import Channel, Message, StreamHead
+from app.models import Channel, File, Message, StreamHead
 
 HEADS = 100  # looked at in one transaction
 EVENTS = 200  # of each stream: at most 20,000 in a transaction, some 100 ms
@@ -112,12 +112,13 @@ async def drop_shells(write: Write, days: int) -> int:
     """
     await take_turn(write)
     is_old = Channel.deleted_at < func.now() - timedelta(days=days)
+    has_files = select(File.id).where(File.channel_id == Channel.id).exists()
     has_messages = select(Message.id).where(Message.channel_id == Channel.id).exists()
     is_forgotten = StreamHead.floor_seq == StreamHead.head_seq
     shells = (
         select(Channel.id)
         .join(StreamHead, StreamHead.stream_id == func.concat("c", Channel.id))
-        .where(is_old, ~has_messages, is_forgotten)
+        .where(is_old, ~has_files, ~has_messages, is_forgotten)
         .order_by(Channel.id)
         .limit(SHELLS)
     )

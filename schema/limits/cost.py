@@ -40,7 +40,8 @@ from schema.limits.shape import too_costly
 
 # What the lists without pages hold. `errors` of a payload has one cause. A message may have 50 reactions, but few have
 # a dozen: by 50, a timeline with those who reacted would be refused. A channel of such messages costs four times this.
-LIST_LENGTHS = {"errors": 1, "members": MAX_MEMBERS_AT_ONCE, "reactions": 12}
+# Likewise files: a message carries 10 at most, and mostly none.
+LIST_LENGTHS = {"errors": 1, "members": MAX_MEMBERS_AT_ONCE, "reactions": 12, "files": 3}
 # Pages that are no connections, and how many items they may have.
 PAGES = {"EventPage": MAX_EVENTS}
 # Whatever else is a list here; tests/test_limits.py knows that there is none.
