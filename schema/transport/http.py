@@ -44,7 +44,7 @@ HOW_TO_SUBSCRIBE = (
     "A subscription is answered by a stream of events: send it as JSON with 'Accept: text/event-stream', or use a "
     "WebSocket (graphql-transport-ws) at the same address."
 )
-STOPPING = "The server stops. Send the request again."
+STOPPING = "The server stops. Send the request again, with the same client key if it had one."
 _ALLOWED = {"POST": (OperationType.QUERY, OperationType.MUTATION), "GET": (OperationType.QUERY,)}
 
 
