@@ -86,7 +86,15 @@ class S3Server:
         identity = {"name": "parley", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
         config = folder / "s3.json"
         config.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-        command = [weed(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+        command = [
+            weed(),
+            f"-logdir={folder}",
+            "server",
+            f"-dir={folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-s3",
+        ]
         command += [f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
         command += ["-volume.max=20", "-master.volumeSizeLimitMB=256"]
         for part, (port, grpc) in self._ports.items():

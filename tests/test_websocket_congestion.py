@@ -46,9 +46,9 @@ async def idle(server: SocketServer, issuer: LocalIssuer) -> AsyncGenerator[tupl
     try:
         assert " 101 " in await client.handshake("127.0.0.1")
         payload = {"Authorization": f"Bearer {issuer.issue('idle')}"}
+        before = len(server.toys)
         client.write_json({"type": "connection_init", "payload": payload})
         client.write_json({"id": "1", "type": "subscribe", "payload": {"query": "subscription { stays }"}})
-        before = len(server.toys)
         assert (await client.read())[1] == b'{"type":"connection_ack"}'
         await server.until(lambda: len(server.toys) > before)
         yield client, server.toys[-1]
