@@ -25,25 +25,27 @@ class Row(asyncpg.Record):  # type: ignore[misc]  # asyncpg has no types
 class Prepared:
     """A statement, compiled."""
 
-    __slots__ = ("_compiled", "_is_known", "_names", "_order", "record_class", "sql")
+    __slots__ = ("_defaults", "_order", "_uses", "record_class", "sql")
 
     def __init__(self, statement: ClauseElement) -> None:
         compiled: Any = statement.compile(dialect=_DIALECT)
-        self._compiled = compiled
+        # Nothing of `compiled` itself is kept: it leads back to the statement, which would then live for ever.
+        given: Mapping[str, Any] = compiled.construct_params(_check=False)
+        self._defaults = {name: value for name, value in given.items() if not compiled.binds[name].required}
         self._order: Sequence[str] = compiled.positiontup or ()
-        self.sql: str = self._compiled.string
+        self.sql: str = compiled.string
         self.record_class: type[Row] = Row
-        self._is_known = False
+        self._uses = 0
 
     def values(self, parameters: Mapping[str, Any] | None) -> list[Any]:
         """In the order of `$1`, `$2`, ..."""
-        given = self._compiled.construct_params(parameters or {})
+        given = {**self._defaults, **parameters} if parameters else self._defaults
         return [given[name] for name in self._order]
 
     def learn(self, row: asyncpg.Record) -> None:
-        """Take the names of the columns from a row."""
-        if not self._is_known:
-            self._is_known = True
+        """Take the names of the columns from a row, for a statement that is used again."""
+        self._uses += 1
+        if self._uses == 2:  # noqa: PLR2004 - again
             columns = {name: property(itemgetter(name)) for name in row.keys()}  # noqa: SIM118 - a Record iterates over values
             self.record_class = type("Row", (Row,), columns)
 
