@@ -70,7 +70,10 @@ class ReadPool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connect(self) -> asyncpg.Connection:
-        connection = await asyncpg.connect(**self._options, server_settings=self._settings, timeout=CONNECT_SECONDS)
+        try:
+            connection = await asyncpg.connect(**self._options, server_settings=self._settings, timeout=CONNECT_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # it is starting up, or has no place left
+            raise as_database_error(error, "", is_lost=True) from error
         try:
             await connection.set_type_codec(
                 "jsonb", schema="pg_catalog", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads

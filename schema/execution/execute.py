@@ -65,7 +65,10 @@ def check(
     schema: ParleySchema, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, Any]
 ) -> None:
     """Refuse what costs too much. Raises OperationFailed."""
-    key = (operation.name.value if operation.name else None, sizes(variables))
+    # Those that it declares: the others do not matter, and their names may be of any length.
+    declared = {each.variable.name.value for each in operation.variable_definitions or ()}
+    given = {name: value for name, value in variables.items() if name in declared}
+    key = (operation.name.value if operation.name else None, sizes(given))
     if document.costs.recall(key):
         return
     errors = check_cost(schema.core, document.node, operation, variables)
