@@ -1,12 +1,10 @@
 """Readers that make it hard for themselves: they read nothing, come back too late, or with a token that ends."""
 
 import asyncio
-import json
 import math
-import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +18,12 @@ from app.services.retention import forget_old_events
 from tests.conftest import Person
 from tests.documents import create_channel, number, scalar, send
 from tests.eventually import eventually
+from tests.hand_reader import reading
 from tests.load import Load
 from tests.nodes import Node, running
 from tests.oracle import judge
 from tests.pair import BOUND
-from tests.socket_client import PING, PONG, RawSocket
-from tests.watcher import CHANNEL_EVENTS, Watcher, watching
+from tests.watcher import Watcher, watching
 
 pytestmark = pytest.mark.faults
 
@@ -54,55 +52,6 @@ async def node(judged: Database, tmp_path_factory: pytest.TempPathFactory) -> As
 @pytest.fixture(scope="module")
 async def alice(node: Node) -> Person:
     return await node.person("alice")
-
-
-class StuckReader:
-    """Subscribes like a Watcher, and then reads nothing until it is told to."""
-
-    def __init__(self, socket: RawSocket) -> None:
-        self.events: list[bytes] = []
-        self.kinds: list[str] = []
-        self._socket = socket
-
-    async def read(self) -> None:
-        """One message, or a ping."""
-        opcode, frame = await self._socket.read()
-        if opcode == PING:
-            self._socket.write(frame, opcode=PONG)
-            return
-        [item] = json.loads(frame)["payload"]["data"].values()
-        if item["__typename"] == "StreamNotice":
-            self.kinds.append(item["kind"])
-        else:
-            self.events.append(frame)
-
-    async def read_until(self, count: int) -> None:
-        """So many events."""
-        while len(self.events) < count:
-            await self.read()
-
-
-@asynccontextmanager
-async def stuck(person: Person, node: Node, channel: str) -> AsyncGenerator[StuckReader, None]:
-    """A reader that has got READY, on a connection that holds little."""
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
-    connection.setblocking(False)  # noqa: FBT003 - its only parameter
-    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", node.port))
-    reader, writer = await asyncio.open_connection(sock=connection, limit=1024)
-    client = RawSocket(reader, writer)
-    try:
-        assert " 101 " in await client.handshake("127.0.0.1")
-        client.write_json({"type": "connection_init", "payload": {"Authorization": f"Bearer {person.token}"}})
-        assert (await client.read())[1] == b'{"type":"connection_ack"}'
-        operation = {"query": CHANNEL_EVENTS, "variables": {"after": None, "channelId": channel}}
-        client.write_json({"id": "w", "type": "subscribe", "payload": operation})
-        stuck = StuckReader(client)
-        await stuck.read()
-        assert stuck.kinds == ["READY"]
-        yield stuck
-    finally:
-        writer.transport.abort()
 
 
 def end_of(token: str) -> int:
@@ -134,7 +83,7 @@ async def test_readers_that_are_stuck_cost_little_and_get_all_in_the_end(
     channel = await create_channel(alice, "stuck")
     await post_all(alice, channel, 240)  # what the server needs once, for so many requests at a time
     async with watching(other := Watcher(alice, node, channel=channel)), AsyncExitStack() as stack:
-        opening = (stack.enter_async_context(stuck(alice, node, channel)) for _ in range(READERS))
+        opening = (stack.enter_async_context(reading(node.port, alice, channel)) for _ in range(READERS))
         readers = [await each for each in opening]
         before = most = node.resident_bytes
         writing = asyncio.create_task(post_all(alice, channel, MESSAGES))
@@ -144,10 +93,10 @@ async def test_readers_that_are_stuck_cost_little_and_get_all_in_the_end(
         await writing
         await judge(judged, [other], seconds=BOUND)
         slowest = max(other.lags())
-        reading = [asyncio.create_task(reader.read_until(MESSAGES)) for reader in readers]
-        _, late = await asyncio.wait(reading, timeout=30)
+        tasks = [asyncio.create_task(reader.read_until(MESSAGES)) for reader in readers]
+        _, late = await asyncio.wait(tasks, timeout=30)
         assert not late, [len(reader.events) for reader in readers]
-        await asyncio.gather(*reading)
+        await asyncio.gather(*tasks)
         most = max(most, node.resident_bytes)
         await send(alice, channel)
         async with asyncio.timeout(BOUND):
@@ -166,7 +115,7 @@ async def test_a_reader_that_is_cut_off_while_it_is_stuck_stops_nobody(
 ) -> None:
     channel = await create_channel(alice, "cut off")
     short = replace(alice, token=LocalIssuer(node.folder).issue("alice", ttl=12))
-    async with watching(other := Watcher(alice, node, channel=channel)), stuck(short, node, channel) as reader:
+    async with watching(other := Watcher(alice, node, channel=channel)), reading(node.port, short, channel) as reader:
         await post_all(alice, channel, 640)  # twice what all buffers on the way hold
         await judge(judged, [other], seconds=BOUND)
         await asyncio.sleep(end_of(short.token) - time.time() + 1)
