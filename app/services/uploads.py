@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import func, insert, select
 
 from app.db import Database, Position, Statements, Write, Written
-from app.errors import ErrorCode, Invalid, NotFound
+from app.errors import Invalid, NotFound
 from app.events.log import EventType, channel_stream, emit, rely_on
 from app.models import Channel, File, StreamHead
 from app.permissions import Permission
@@ -111,8 +111,6 @@ async def access_upload(database: Database, actor: Actor, channel_id: int | None
 
 
 async def check(incoming: Incoming, allowed: frozenset[str], field: list[str]) -> Upload:
-    if incoming.is_too_large:
-        raise Invalid("The file is larger than this server takes.", code=ErrorCode.FILE_TOO_LARGE, field=field)
     return Upload(incoming, await inspect(incoming, allowed, field=field))
 
 

@@ -9,12 +9,10 @@ class Incoming:
     """What is known of one part of a multipart request, all of it by the client's word but for the size.
 
     `content` stands at its beginning, and is closed by whoever received it when the request is answered: an unnamed
-    temporary file, which a kill leaves nowhere. Where more came than is allowed, `is_too_large` is true and the content
-    is cut off.
+    temporary file, which a kill leaves nowhere.
     """
 
     content: BinaryIO
     size: int  # bytes
     name: str
     content_type: str | None
-    is_too_large: bool = False

@@ -68,21 +68,27 @@ class GraphQLEndpoint:
         self._subscriptions = subscriptions or HttpSubscriptions(partial(subscribe, self._schema))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = Body(receive)
-        request = Request(scope, body.receive)
+        request = Request(scope, receive)
         try:
+            if _has_form(request):
+                await self._respond_to_form(scope, receive, send)
+                return
             response = await self._respond(request)
         except ClientDisconnect:
             return
+        await response(scope, receive, send)
+
+    async def _respond_to_form(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Perhaps before all of the body has come. Of JSON there is never so much that it would matter."""
+        body = Body(receive)
+        try:
+            response = await self._respond(Request(scope, body.receive))
         except asyncio.CancelledError:
             # The server stops, and its patience has ended, as while a storage is slow.
-            if not _has_form(request):
-                raise
             response = respond_errors([coded(STOPPING, TopLevelCode.UNAVAILABLE)], JSON)
             await response(scope, receive, send)
             return
-        # Of JSON there is never so much that it would matter.
-        if not body.is_complete and _has_form(request) and isinstance(response, Response):
+        if not body.is_complete and isinstance(response, Response):
             await answer_early(response, body.receive, send)
         else:
             await response(scope, receive, send)
