@@ -41,15 +41,23 @@ async function send(client, channel, text) {
   assert.deepEqual(data.sendMessage.errors, []);
 }
 
-// A fetch whose last connection can be cut.
+// A fetch whose last connection can be cut; the next one waits until it is mended.
 function breakable() {
   let last;
+  let mended = Promise.resolve();
   async function fetchFn(input, init) {
+    await mended;
     const { body, ok, status, headers, url } = await fetch(input, init);
     const through = new TransformStream({ start(controller) { last = controller; } });
     return { body: body.pipeThrough(through), ok, status, headers, url, redirected: false };
   }
-  return { fetchFn, cut: () => last.error(new TypeError('cut')) };
+  function cut() {
+    let mend;
+    mended = new Promise(resolve => { mend = resolve; });
+    last.error(new TypeError('cut'));
+    return mend;
+  }
+  return { fetchFn, cut };
 }
 
 test('graphql-sse: queries, mutations and subscriptions', async () => {
@@ -107,14 +115,18 @@ test('graphql-sse: nothing is missed by a request that is kept up to date', asyn
     request.variables.after = [cursor];
     return rest;
   }
-  assert.deepEqual(await next(), { kind: 'READY', recovered: 0 });
-  await send(reference, channel, 'before');
-  assert.deepEqual(await next(), { message: { content: 'before' } });
-  cut();
-  await send(reference, channel, 'missed');
-  assert.deepEqual(await next(), { kind: 'READY', recovered: 1 });
-  assert.deepEqual(await next(), { message: { content: 'missed' } });
-  await events.return();
+  try {
+    assert.deepEqual(await next(), { kind: 'READY', recovered: 0 });
+    await send(reference, channel, 'before');
+    assert.deepEqual(await next(), { message: { content: 'before' } });
+    const mend = cut();
+    await send(reference, channel, 'missed');
+    mend();
+    assert.deepEqual(await next(), { kind: 'READY', recovered: 1 });
+    assert.deepEqual(await next(), { message: { content: 'missed' } });
+  } finally {
+    await events.return();
+  }
 });
 
 test('graphql-sse: a refusal can be read', async () => {
@@ -190,8 +202,9 @@ test('EventSource: what is missed while it is away follows when it is back', asy
     await send(reference, channel, 'before');
     const { message, lastEventId } = await next();
     assert.equal(message.content, 'before');
-    cut();
+    const mend = cut();
     await send(reference, channel, 'missed');
+    mend();
     const ready = await next();
     assert.deepEqual([ready.kind, ready.recovered], ['READY', 1]);
     assert.equal((await next()).message.content, 'missed');
