@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +18,7 @@ from typing import Self
 import pytest
 
 START_SECONDS = 20.0
+PORTS = (20_000, 32_000)
 
 
 def redis_server() -> str:
@@ -29,9 +32,15 @@ def redis_server() -> str:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on.
+
+    Not from the range that outgoing connections are given ports of: one of these could take it before the server does.
+    """
+    choose = random.SystemRandom()  # two processes of pytest have the same seed
+    while True:
+        port = choose.randrange(*PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class RedisServer:
