@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BigInteger, Select, SQLColumnExpression, bindparam, func, select, true, tuple_
+from sqlalchemy import BigInteger, BindParameter, Select, SQLColumnExpression, bindparam, func, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from typing_extensions import TypeVarTuple
 
@@ -42,13 +42,25 @@ class Slice(Generic[T]):
 
 def window(statement: Select[*Ts], order: Sequence[SQLColumnExpression[Any]], page: Page) -> Select[*Ts]:
     """The statement cut to the page, and one row more, which tells whether the list goes on."""
+    return _window(statement, order, page, after=page.after, before=page.before, limit=page.size + 1)
+
+
+def _window(
+    statement: Select[*Ts],
+    order: Sequence[SQLColumnExpression[Any]],
+    page: Page,
+    *,
+    after: Sequence[Any] | None,
+    before: Sequence[Any] | None,
+    limit: Any,
+) -> Select[*Ts]:
     key = tuple_(*order)
-    if page.after is not None:
-        statement = statement.where(key > tuple_(*page.after))
-    if page.before is not None:
-        statement = statement.where(key < tuple_(*page.before))
+    if after is not None:
+        statement = statement.where(key > tuple_(*after))
+    if before is not None:
+        statement = statement.where(key < tuple_(*before))
     directed = [column.desc() for column in order] if page.from_end else list(order)
-    return statement.order_by(*directed).limit(page.size + 1)
+    return statement.order_by(*directed).limit(limit)
 
 
 def cut(rows: Sequence[T], keys: Sequence[Key], page: Page) -> Slice[T]:
@@ -60,32 +72,71 @@ def cut(rows: Sequence[T], keys: Sequence[Key], page: Page) -> Slice[T]:
     return Slice(rows, keys, has_next=more, has_previous=page.after is not None)
 
 
-async def slices(
-    session: Statements,
-    parents: Mapping[str, Sequence[int]],
-    build: Callable[[Any], Select[*tuple[Any, ...]]],
-    page: Page,
-    *,
-    key: Callable[[Any], Key],
-) -> dict[int, Slice[Any]]:
-    """One page of a list for each of many parents, by one statement.
+class PerParent:
+    """A list that each of many parents has, such as the messages of a channel.
 
-    `parents` are the columns of the parents, `id` first; `build` makes the page's statement for one of them.
-    PostgreSQL runs it per parent (LATERAL), so each page stops after its own rows.
+    `build` makes the statement of one parent's list, and says what it is ordered by; the parent's attributes are
+    columns called `parents`, `id` first. `key` reads from a row what it is ordered by. Statements are made once per
+    kind of page: making one anew costs more than running it.
     """
-    # A parent may stand in several places of the answer; its page is fetched once.
-    distinct = {row[0]: row for row in zip(*parents.values(), strict=True)}.values()
-    arrays = [
-        bindparam(f"parent_{name}", value=[row[place] for row in distinct], type_=ARRAY(BigInteger))
-        for place, name in enumerate(parents)
-    ]
-    parent = func.unnest(*arrays).table_valued(*parents, name="parent").render_derived()
-    listed = build(parent.c).lateral("listed")
-    grouped: dict[int, list[Any]] = defaultdict(list)
-    for row in await session.tuples(select(parent.c.id.label("parent_key"), listed).join(listed, true())):
-        grouped[row.parent_key].append(row)
-    found = {}
-    for parent_id in parents["id"]:
-        rows = sorted(grouped[parent_id], key=key, reverse=page.from_end)
-        found[parent_id] = cut(rows, [key(row) for row in rows], page)
-    return found
+
+    def __init__(
+        self,
+        build: Callable[[Any], tuple[Select[*tuple[Any, ...]], Sequence[Any]]],
+        *,
+        key: Callable[[Any], Key],
+        parents: Sequence[str] = ("id",),
+    ) -> None:
+        self._build = build
+        self._key = key
+        self._parents = parents
+        self._statements: dict[tuple[bool, ...], Select[*tuple[Any, ...]]] = {}
+
+    async def pages(
+        self, session: Statements, parents: Mapping[str, Sequence[int]], page: Page
+    ) -> dict[int, Slice[Any]]:
+        """One page for each of the parents, whose columns these are, by one statement.
+
+        PostgreSQL runs it per parent (LATERAL), so each page stops after its own rows.
+        """
+        # A parent may stand in several places of the answer; its page is fetched once.
+        distinct = {row[0]: row for row in zip(*parents.values(), strict=True)}.values()
+        parameters: dict[str, Any] = {
+            f"parent_{name}": [row[place] for row in distinct] for place, name in enumerate(parents)
+        }
+        parameters["page_limit"] = page.size + 1
+        for name, given in (("after", page.after), ("before", page.before)):
+            parameters.update({f"{name}_{place}": part for place, part in enumerate(given or ())})
+        grouped: dict[int, list[Any]] = defaultdict(list)
+        for row in await session.tuples(self._statement(page), parameters):
+            grouped[row.parent_key].append(row)
+        found = {}
+        for parent_id in parents["id"]:
+            rows = sorted(grouped[parent_id], key=self._key, reverse=page.from_end)
+            found[parent_id] = cut(rows, [self._key(row) for row in rows], page)
+        return found
+
+    def _statement(self, page: Page) -> Select[*tuple[Any, ...]]:
+        kind = (page.after is not None, page.before is not None, page.from_end)
+        statement = self._statements.get(kind)
+        if statement is None:
+            statement = self._statements[kind] = self._make(page)
+        return statement
+
+    def _make(self, page: Page) -> Select[*tuple[Any, ...]]:
+        arrays = [bindparam(f"parent_{name}", type_=ARRAY(BigInteger)) for name in self._parents]
+        parent = func.unnest(*arrays).table_valued(*self._parents, name="parent").render_derived()
+        statement, order = self._build(parent.c)
+
+        def places(name: str) -> list[BindParameter[Any]]:
+            return [bindparam(f"{name}_{place}", type_=column.type) for place, column in enumerate(order)]
+
+        listed = _window(
+            statement,
+            order,
+            page,
+            after=places("after") if page.after is not None else None,
+            before=places("before") if page.before is not None else None,
+            limit=bindparam("page_limit", type_=BigInteger),
+        ).lateral("listed")
+        return select(parent.c.id.label("parent_key"), listed).join(listed, true())

@@ -206,7 +206,7 @@ class ChannelQuery:
         )
         return CHANNELS.connection(found)
 
-    @query("What a join code leads to; null for a wrong one. Tries are limited: 10 a minute.")
+    @query("What a join code leads to; null for a wrong one. Tries are limited: 10 a minute.", once=True)
     async def channel_by_join_code(
         self, info: Info, join_code: Annotated[str, argument("The code, from an admin of the channel.")]
     ) -> ChannelPreview | None:

@@ -79,6 +79,8 @@ class Context:
         self._user: User | None = None
         self._user_lock = asyncio.Lock()
         self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
+        # What root fields that change something have returned or raised, by response name: none is done twice.
+        self.outcomes: dict[str, Any] = {}
 
     @classmethod
     def for_delivery(cls, services: Services, reader: Reader, actor: Actor) -> Self:

@@ -38,11 +38,11 @@ def attribute(description: str) -> Any:
     return strawberry.field(description=description)
 
 
-def query(description: str) -> Callable[[Callable[..., Any]], Any]:
-    """A root field that reads."""
+def query(description: str, *, once: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """A root field that reads. With `once`, it also counts: it must not run again to complete one answer."""
 
     def decorate(resolver: Callable[..., Any]) -> Any:
-        return strawberry.field(resolver=resolver, description=description)
+        return strawberry.field(resolver=resolver, description=description, metadata={"once": once})
 
     return decorate
 

@@ -1,6 +1,5 @@
 """The schema as it is served: documents are limited before they cost anything, errors leave with codes."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from copy import copy
 from typing import Any, Self, cast
@@ -23,13 +22,11 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.execution import ExecutionContext
 
 from schema.errors import TopLevelCode, coded, settle_errors, settle_exception
+from schema.execution.documents import Document, ValidDocuments
+from schema.execution.once import resolve_once
 from schema.execution.sink import OperationFailed
 from schema.limits import MAX_LENGTH, MAX_TOKENS, check_cost, check_shape
 
-# Validation of a usual document takes milliseconds, so what was found valid is remembered. 256 syntax trees of 2,000
-# tokens are 180 MB (measured: 0.7 MB each), the most that hostile clients can fill it with; real clients send 5 KB.
-REMEMBERED_DOCUMENTS = 256
-REMEMBERED_LENGTH = 16_384
 # How the library words that the budget of schema/limits/shape.py is spent; at 100 errors it says another thing.
 ABORTED = "Validation aborted."
 COMPARISON_TOO_LONG = "Too many fields of the same name to compare. Ask for each once, in fewer fragments."
@@ -42,6 +39,7 @@ class ParleySchema(strawberry.Schema):
         super().__init__(*args, **kwargs)
         self.introspection = True
         self.documents = ValidDocuments()
+        resolve_once(self.core)
 
     def without_introspection(self) -> Self:
         """The same schema for clients that may not explore it: no __schema, no __type, no "Did you mean"."""
@@ -58,7 +56,7 @@ class ParleySchema(strawberry.Schema):
         """graphql-core's schema, which Strawberry gives no public name."""
         return self._schema
 
-    def operation(self, text: str, name: str | None) -> tuple[DocumentNode, OperationDefinitionNode]:
+    def operation(self, text: str, name: str | None) -> tuple[Document, OperationDefinitionNode]:
         """The valid document of this text, and the operation in it; its cost is not checked yet.
 
         Raises OperationFailed.
@@ -66,17 +64,20 @@ class ParleySchema(strawberry.Schema):
         document = self.documents.get(text)
         if document is None:
             try:
-                document = parse(text, max_tokens=MAX_TOKENS, max_source_length=MAX_LENGTH)
+                node = parse(text, max_tokens=MAX_TOKENS, max_source_length=MAX_LENGTH)
             except GraphQLError as error:
                 settled = settle_exception(error)
                 settled.locations = error.locations
                 raise OperationFailed([settled]) from None
-            errors = self.refuse(document)
+            operation = _operation(node, name)
+            if isinstance(operation, GraphQLError):
+                raise OperationFailed([operation])
+            errors = self.refuse(node)
             if errors:
                 settle_errors(errors, operation=name, suggestions=self.introspection)
                 raise OperationFailed(errors)
-            self.documents.add(text, document)
-        operation = _operation(document, name)
+            document = self.documents.add(text, node)
+        operation = _operation(document.node, name)
         if isinstance(operation, GraphQLError):
             raise OperationFailed([operation])
         return document, operation
@@ -106,26 +107,6 @@ class ParleySchema(strawberry.Schema):
         settle_errors(errors, operation=operation, suggestions=self.introspection)
 
 
-class ValidDocuments:
-    """The documents last used that passed validation, by their text. Whether they cost too much is not part of that."""
-
-    def __init__(self) -> None:
-        self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
-
-    def get(self, text: str) -> DocumentNode | None:
-        document = self._documents.get(text)
-        if document is not None:
-            self._documents.move_to_end(text)
-        return document
-
-    def add(self, text: str, document: DocumentNode) -> None:
-        if len(text) > REMEMBERED_LENGTH:
-            return
-        self._documents[text] = document
-        if len(self._documents) > REMEMBERED_DOCUMENTS:
-            self._documents.popitem(last=False)
-
-
 class Guard(SchemaExtension):
     """One per operation: parser limits, the limits of the document's shape, validation, cost."""
 
@@ -142,7 +123,7 @@ class Guard(SchemaExtension):
     def on_parse(self) -> Iterator[None]:
         known = self._schema.documents.get(self.execution_context.query or "")
         if known is not None:
-            self.execution_context.graphql_document = known
+            self.execution_context.graphql_document = known.node
             self._is_known = True
         yield
 

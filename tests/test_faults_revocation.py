@@ -233,7 +233,8 @@ async def test_who_is_switched_off_while_being_looked_up_does_not_get_in(
                 await asyncio.sleep(0.01)
             await server.call(is_asked.set)
             await switching
-            assert (await client.closed()).code == 1013
+            # Told to try again where the server heard of the commit first, cut off where the look-up was faster.
+            assert (await client.closed()).code in {1013, 4403}
         async with opened(server.served.port) as client:
             await knock(client, bob)
             assert (await client.closed()).code == 4403

@@ -9,7 +9,16 @@ ROOT = Path(__file__).parent.parent
 # A module may import from its own floor and from those above it in this list.
 FLOORS = (
     {"app.errors", "app.settings", "app.database_url", "app.permissions", "app.text", "app.limits"},
-    {"app.db", "app.models", "app.data_folder", "app.postmaster", "app.system_user", "app.embedded"},
+    {
+        "app.db",
+        "app.models",
+        "app.read_pool",
+        "app.statements",
+        "app.data_folder",
+        "app.postmaster",
+        "app.system_user",
+        "app.embedded",
+    },
     {"app.migrate", "app.events", "app.auth", "app.pages", "app.outbox", "app.waiting", "app.storage"},
     {"app.services"},
     {"app.seed", "schema"},

@@ -92,7 +92,7 @@ async def test_a_subscription_that_is_still_starting_can_be_stopped(server: Sock
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a syntax error": ("{ me", {}, "PARSE_FAILED"),
     "an empty document": ("", {}, "BAD_REQUEST"),
-    "no operation": ("fragment F on Query { me }", {}, "VALIDATION_FAILED"),
+    "no operation": ("fragment F on Query { me }", {}, "BAD_REQUEST"),
     "an unknown operation": ("query A { me }", {"operationName": "B"}, "BAD_REQUEST"),
     "two operations, none named": ("subscription A { stays } query B { me }", {}, "BAD_REQUEST"),
     "an unknown field": ("{ nonsense }", {}, "VALIDATION_FAILED"),

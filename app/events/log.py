@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import Text, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from app.db import Position, Stale, Statements, Write, among
 from app.models import Membership, StreamEvent, StreamHead
@@ -241,10 +241,14 @@ def logged(write: Write) -> Sequence[LoggedEvent]:
     return cast("Pending", found).logged if found is not None else ()
 
 
+HEADS = select(StreamHead.stream_id, StreamHead.epoch, StreamHead.head_seq).where(
+    among(StreamHead.stream_id, bindparam("streams", type_=ARRAY(Text)))
+)
+
+
 async def positions(session: Statements, streams: Iterable[str]) -> dict[str, Position]:
     """Where these streams stand in the session's snapshot."""
-    heads = select(StreamHead.stream_id, StreamHead.epoch, StreamHead.head_seq)
-    found = await session.tuples(heads.where(among(StreamHead.stream_id, set(streams))))
+    found = await session.tuples(HEADS, {"streams": list(set(streams))})
     return {head.stream_id: Position(head.epoch, head.head_seq) for head in found}
 
 

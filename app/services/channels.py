@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, select, union_all, update
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, func, insert, select, union_all, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 
 from app.db import Database, Position, Statements, Write, Written, among, has_text, search, violated
@@ -14,7 +15,7 @@ from app.events.log import EventType, channel_stream, emit, rights_changed
 from app.models import Channel, Membership, StreamHead
 from app.pages import Page, Slice, cut, window
 from app.permissions import Permission, Role
-from app.services.access import Actor, access_channel_alone, access_users, visible_to
+from app.services.access import VIEWER, Actor, access_channel_alone, access_users, viewer, visible_to
 from app.services.idempotency import ClientKey, once
 from app.services.memberships import MAX_MEMBERS_AT_ONCE, admit
 from app.services.users import usable
@@ -204,13 +205,16 @@ async def delete_channel(write: Write, actor: Actor, channel_id: int | None) -> 
     return access.channel.id
 
 
+BY_ID = select(Channel).where(among(Channel.id, bindparam("channel_ids", type_=ARRAY(BigInteger))), visible_to(VIEWER))
+
+
 async def channels_by_id(session: Statements, actor: Actor, channel_ids: Sequence[int | None]) -> dict[int, Channel]:
     """Those of these channels that the actor may see."""
     wanted = {channel_id for channel_id in channel_ids if channel_id is not None}
     if not wanted:
         return {}
-    statement = select(Channel).where(among(Channel.id, wanted), visible_to(actor))
-    return {channel.id: channel for channel in await session.rows(statement)}
+    found = await session.rows(BY_ID, {"channel_ids": list(wanted), **viewer(actor)})
+    return {channel.id: channel for channel in found}
 
 
 async def channels_page(

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, bindparam, delete, select, true, update
+from sqlalchemy import BigInteger, bindparam, delete, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db import Database, Statements, Write, Written, among
 from app.errors import Invalid, NotFound
 from app.events.log import EventType, channel_stream, emit, rely_on
 from app.models import Channel, File, Message, StoredObject
-from app.pages import Page, Slice, slices, window
+from app.pages import Page, PerParent, Slice
 from app.permissions import Permission, Standing, decide
 from app.services.access import VIEWER, Actor, standing_of, viewer, visible_to, with_standing
 from app.services.stored_objects import release
@@ -159,14 +159,15 @@ async def files_by_message(session: Statements, message_ids: Sequence[int]) -> d
     return files
 
 
+IN_CHANNEL = PerParent(
+    lambda channel: (select(File).where(File.channel_id == channel.id), [File.id]), key=lambda row: (row.id,)
+)
+
+
 async def files_pages(session: Statements, channel_ids: Sequence[int], page: Page) -> dict[int, Slice[File]]:
     """A page of the files of each channel, newest first."""
     backwards = Page(size=page.size, before=page.after, from_end=True)
-
-    def build(parent: Any) -> Select[*tuple[Any, ...]]:
-        return window(select(File).where(File.channel_id == parent.id), [File.id], backwards)
-
-    found = await slices(session, {"id": channel_ids}, build, backwards, key=lambda row: (row.id,))
+    found = await IN_CHANNEL.pages(session, {"id": channel_ids}, backwards)
     return {
         channel_id: Slice(each.rows[::-1], each.keys[::-1], has_next=each.has_previous, has_previous=each.has_next)
         for channel_id, each in found.items()

@@ -1,6 +1,7 @@
 """Who is in a channel, and with which role."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Select, and_, bindparam, delete, func, insert, select, true, tuple_, update
@@ -11,7 +12,7 @@ from app.db import Statements, Write, among
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid
 from app.events.log import EventType, channel_stream, emit, lock, rights_changed, user_stream
 from app.models import Channel, ChannelRole, Membership, StreamHead
-from app.pages import Page, Slice, slices, window
+from app.pages import Page, PerParent, Slice
 from app.permissions import Permission, Role, Standing
 from app.services.access import Actor, access_channel_alone, access_users, visible_to
 from app.services.users import usable
@@ -227,33 +228,45 @@ async def members_pages(
     session: Statements, channel_ids: Sequence[int], page: Page, *, role: Role | None = None
 ) -> dict[int, Slice[Any]]:
     """A page of the members of each channel, in the order of joining."""
+    return await members_with(role).pages(session, {"id": channel_ids}, page)
 
-    def build(parent: Any) -> Select[*tuple[Any, ...]]:
+
+@cache
+def members_with(role: Role | None) -> PerParent:
+    """The members of a channel that have this role; without one, all."""
+
+    def build(channel: Any) -> tuple[Select[*tuple[Any, ...]], list[Any]]:
         if role is not None and role is not Role.MEMBER:
-            return window(*ranked(parent.id, role), page)
-        statement = members().where(Membership.channel_id == parent.id)
+            return ranked(channel.id, role)
+        statement = members().where(Membership.channel_id == channel.id)
         if role is Role.MEMBER:
             statement = statement.where(~ranks().exists())
-        return window(statement, [Membership.joined_at, Membership.user_id], page)
+        return statement, [Membership.joined_at, Membership.user_id]
 
-    return await slices(session, {"id": channel_ids}, build, page, key=lambda row: (row.joined_at, row.user_id))
+    return PerParent(build, key=lambda row: (row.joined_at, row.user_id))
+
+
+COUNTS = (
+    select(Membership.channel_id, func.count())
+    .where(among(Membership.channel_id, bindparam("channel_ids", type_=ARRAY(BigInteger))))
+    .group_by(Membership.channel_id)
+)
 
 
 async def member_counts(session: Statements, channel_ids: Sequence[int]) -> dict[int, int]:
-    statement = (
-        select(Membership.channel_id, func.count())
-        .where(among(Membership.channel_id, set(channel_ids)))
-        .group_by(Membership.channel_id)
-    )
-    return dict(await session.tuples(statement))
+    return dict(await session.tuples(COUNTS, {"channel_ids": list(set(channel_ids))}))
+
+
+OWN = members().where(
+    Membership.user_id == bindparam("user_id", type_=BigInteger),
+    among(Membership.channel_id, bindparam("channel_ids", type_=ARRAY(BigInteger))),
+)
 
 
 async def standings(session: Statements, actor: Actor, channels: Sequence[Channel]) -> dict[int, Standing]:
     """How the actor stands to each of these channels."""
-    own = members().where(
-        Membership.user_id == actor.id, among(Membership.channel_id, {channel.id for channel in channels})
-    )
-    roles = {row.channel_id: Role[row.role] for row in await session.tuples(own)}
+    parameters = {"user_id": actor.id, "channel_ids": list({channel.id for channel in channels})}
+    roles = {row.channel_id: Role[row.role] for row in await session.tuples(OWN, parameters)}
     return {
         channel.id: Standing(
             role=roles.get(channel.id),

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, bindparam, delete, func, select, text, update
+from sqlalchemy import BigInteger, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db import Database, Position, Stale, Statements, Write, Written, among
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
 from app.events.log import EventType, LoggedEvent, channel_stream, emit, note
 from app.models import Channel, Message, MessageReaction, StreamHead
-from app.pages import Page, Slice, slices, window
+from app.pages import Page, PerParent, Slice
 from app.permissions import Permission, decide
 from app.services.access import VIEWER, Actor, access_channel, access_message, viewer, visible_to
 from app.services.files import access_unattached, attach, delete_files_of, has_files
@@ -267,13 +267,22 @@ async def messages_by_id(session: Statements, actor: Actor, message_ids: Sequenc
     return {message.id: message for message in found}
 
 
+ANSWERING = select(Message).where(among(Message.parent_id, bindparam("message_ids", type_=ARRAY(BigInteger))))
+
+
 async def replies(session: Statements, message_ids: Sequence[int]) -> dict[int, Message]:
     """The direct reply to each of these messages, by the id of the message answered.
 
     A reply is seen by whoever sees its parent.
     """
-    found = await session.rows(select(Message).where(among(Message.parent_id, set(message_ids))))
+    found = await session.rows(ANSWERING, {"message_ids": list(set(message_ids))})
     return {message.parent_id: message for message in found if message.parent_id is not None}
+
+
+TIMELINES = PerParent(
+    lambda channel: (select(Message).where(Message.channel_id == channel.id), [Message.seq]),
+    key=lambda row: (row.seq,),
+)
 
 
 async def messages_pages(
@@ -283,55 +292,55 @@ async def messages_pages(
 
     With `around`, the page that has this message in its middle.
     """
-
-    async def pages(part: Page) -> dict[int, Slice[Message]]:
-        def build(parent: Any) -> Select[*tuple[Any, ...]]:
-            return window(select(Message).where(Message.channel_id == parent.id), [Message.seq], part)
-
-        return await slices(session, {"id": channel_ids}, build, part, key=lambda row: (row.seq,))
-
     if around is None:
-        return await pages(page)
+        return await TIMELINES.pages(session, {"id": channel_ids}, page)
     anchor = await session.tuples(select(Message.channel_id, Message.seq).where(Message.id == around))
     if not anchor or anchor[0].channel_id not in channel_ids:
         return {}
     channel_id, seq = anchor[0]
-    channel_ids = [channel_id]
+    only = {"id": [channel_id]}
     newer = page.size // 2
-    before = (await pages(Page(size=page.size - newer, before=(seq + 1,), from_end=True)))[channel_id]
-    after = (await pages(Page(size=newer, after=(seq,))))[channel_id]
+    older_page = Page(size=page.size - newer, before=(seq + 1,), from_end=True)
+    before = (await TIMELINES.pages(session, only, older_page))[channel_id]
+    after = (await TIMELINES.pages(session, only, Page(size=newer, after=(seq,))))[channel_id]
     return {
         channel_id: Slice([*before.rows, *after.rows], [*before.keys, *after.keys], after.has_next, before.has_previous)
     }
 
 
+# What lies below a message in its reply chain: `root` is the message at the top, `pos` the message's own place.
+CHAINS = PerParent(
+    lambda above: (
+        select(Message).where(Message.chain_id == above.root, Message.chain_pos > above.pos),
+        [Message.chain_pos],
+    ),
+    key=lambda row: (row.chain_pos,),
+    parents=("id", "root", "pos"),
+)
+TAILS = PerParent(
+    lambda above: (select(Message.chain_pos).where(Message.chain_id == above.root), [Message.chain_pos]),
+    key=lambda row: (row.chain_pos,),
+    parents=("id", "root"),
+)
+
+
 async def chain_pages(session: Statements, messages: Sequence[Message], page: Page) -> dict[int, Slice[Message]]:
     """A page of what lies below each of these messages in its reply chain."""
-
-    def build(parent: Any) -> Select[*tuple[Any, ...]]:
-        below = select(Message).where(Message.chain_id == parent.root, Message.chain_pos > parent.pos)
-        return window(below, [Message.chain_pos], page)
-
-    return await slices(session, chain_places(messages), build, page, key=lambda row: (row.chain_pos,))
+    places = {**chain_tops(messages), "pos": [message.chain_pos for message in messages]}
+    return await CHAINS.pages(session, places, page)
 
 
-def chain_places(messages: Sequence[Message]) -> dict[str, list[int]]:
+def chain_tops(messages: Sequence[Message]) -> dict[str, list[int]]:
     return {
         "id": [message.id for message in messages],
         "root": [message.chain_id or message.id for message in messages],
-        "pos": [message.chain_pos for message in messages],
     }
 
 
 async def chain_lengths(session: Statements, messages: Sequence[Message]) -> dict[int, int]:
     """How many messages lie below each of these in its chain."""
-
-    def build(parent: Any) -> Select[*tuple[Any, ...]]:
-        tail = select(Message.chain_pos).where(Message.chain_id == parent.root)
-        return tail.order_by(Message.chain_pos.desc()).limit(1)
-
-    found = await slices(session, chain_places(messages), build, Page(size=1), key=lambda row: (row.chain_pos,))
+    found = await TAILS.pages(session, chain_tops(messages), Page(size=1, from_end=True))
     return {
-        message.id: max(0, found[message.id].rows[0].chain_pos - message.chain_pos) if found[message.id].rows else 0
+        message.id: max(0, found[message.id].rows[-1].chain_pos - message.chain_pos) if found[message.id].rows else 0
         for message in messages
     }

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, text, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -12,7 +13,7 @@ from app.db import Database, Statements, Write, Written, among, has_text, search
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
 from app.events.log import WORKSPACE, EventType, channel_stream, emit
 from app.models import Message, MessageReaction, Reaction, ReactionKind, User
-from app.pages import Page, Slice, cut, slices, window
+from app.pages import Page, PerParent, Slice, cut, window
 from app.permissions import Permission
 from app.services.access import Actor, access_message
 from app.services.reaction_images import check_image, image_path
@@ -156,6 +157,10 @@ async def delete_reaction(write: Write, actor: Actor, reaction_id: int | None) -
     return reaction.id
 
 
+EVER_BY_ID = select(Reaction).where(among(Reaction.id, bindparam("reaction_ids", type_=ARRAY(BigInteger))))
+BY_ID = EVER_BY_ID.where(Reaction.deleted_at.is_(None))
+
+
 async def reactions_by_id(
     session: Statements, reaction_ids: Sequence[int | None], *, with_deleted: bool = False
 ) -> dict[int, Reaction]:
@@ -163,10 +168,8 @@ async def reactions_by_id(
     wanted = {reaction_id for reaction_id in reaction_ids if reaction_id is not None}
     if not wanted:
         return {}
-    statement = select(Reaction).where(among(Reaction.id, wanted))
-    if not with_deleted:
-        statement = statement.where(Reaction.deleted_at.is_(None))
-    return {reaction.id: reaction for reaction in await session.rows(statement)}
+    statement = EVER_BY_ID if with_deleted else BY_ID
+    return {reaction.id: reaction for reaction in await session.rows(statement, {"reaction_ids": list(wanted)})}
 
 
 async def reactions_page(
@@ -183,52 +186,59 @@ async def reactions_page(
     return cut(rows, [(row.code,) for row in rows], page)
 
 
+MESSAGES = bindparam("message_ids", type_=ARRAY(BigInteger))
+GROUPS = (
+    select(
+        MessageReaction.message_id,
+        MessageReaction.reaction_id,
+        func.count().label("number"),
+        func.min(MessageReaction.id).label("first_used"),
+    )
+    .join(Reaction, Reaction.id == MessageReaction.reaction_id)
+    .where(among(MessageReaction.message_id, MESSAGES), Reaction.deleted_at.is_(None))
+    .group_by(MessageReaction.message_id, MessageReaction.reaction_id)
+    .order_by(text("first_used"))
+)
+OWN = select(MessageReaction.message_id, MessageReaction.reaction_id).where(
+    among(MessageReaction.message_id, MESSAGES), MessageReaction.user_id == bindparam("user_id", type_=BigInteger)
+)
+
+
 async def reaction_groups(session: Statements, message_ids: Sequence[int]) -> dict[int, list[Any]]:
     """For each message its reactions with their counts, in the order in which they were first used.
 
     A group is a row of `message_id`, `reaction_id` and `number`.
     """
-    counted = (
-        select(
-            MessageReaction.message_id,
-            MessageReaction.reaction_id,
-            func.count().label("number"),
-            func.min(MessageReaction.id).label("first_used"),
-        )
-        .join(Reaction, Reaction.id == MessageReaction.reaction_id)
-        .where(among(MessageReaction.message_id, set(message_ids)), Reaction.deleted_at.is_(None))
-        .group_by(MessageReaction.message_id, MessageReaction.reaction_id)
-        .order_by(text("first_used"))
-    )
     groups: dict[int, list[Any]] = {message_id: [] for message_id in message_ids}
-    for row in await session.tuples(counted):
+    for row in await session.tuples(GROUPS, {"message_ids": list(groups)}):
         groups[row.message_id].append(row)
     return groups
 
 
 async def own_reactions(session: Statements, actor: Actor, message_ids: Sequence[int]) -> set[tuple[int, int]]:
     """Which of these messages the actor has reacted to with what: pairs of message id and reaction id."""
-    statement = select(MessageReaction.message_id, MessageReaction.reaction_id).where(
-        among(MessageReaction.message_id, set(message_ids)), MessageReaction.user_id == actor.id
-    )
-    return {(message_id, reaction_id) for message_id, reaction_id in await session.tuples(statement)}
+    found = await session.tuples(OWN, {"message_ids": list(set(message_ids)), "user_id": actor.id})
+    return {(message_id, reaction_id) for message_id, reaction_id in found}
+
+
+REACTING = PerParent(
+    lambda group: (
+        select(User, MessageReaction.id.label("reacted_id"))
+        .join(MessageReaction, MessageReaction.user_id == User.id)
+        .where(MessageReaction.message_id == group.message, MessageReaction.reaction_id == group.reaction),
+        [MessageReaction.id],
+    ),
+    key=lambda row: (row.reacted_id,),
+    parents=("id", "message", "reaction"),
+)
 
 
 async def reacting_users_pages(session: Statements, groups: Sequence[Any], page: Page) -> list[Slice[User]]:
     """A page of the people of each group, in the order in which they reacted."""
-
-    def build(parent: Any) -> Select[*tuple[Any, ...]]:
-        statement = (
-            select(User, MessageReaction.id.label("reacted_id"))
-            .join(MessageReaction, MessageReaction.user_id == User.id)
-            .where(MessageReaction.message_id == parent.message, MessageReaction.reaction_id == parent.reaction)
-        )
-        return window(statement, [MessageReaction.id], page)
-
     columns = {
         "id": list(range(len(groups))),
         "message": [group.message_id for group in groups],
         "reaction": [group.reaction_id for group in groups],
     }
-    found = await slices(session, columns, build, page, key=lambda row: (row.reacted_id,))
+    found = await REACTING.pages(session, columns, page)
     return [found[place] for place in range(len(groups))]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any, cast
 
+import orjson
 from graphql import ExecutionResult
 
 from app.db import Reader
@@ -19,7 +20,10 @@ from app.services.access import Actor
 from schema.context import Context, Services
 from schema.errors import settle_errors
 from schema.execution.encode import encode_result
+from schema.execution.leaves import Uncovered
 from schema.execution.operation import Operation
+from schema.execution.run import Run
+from schema.execution.tally import answered, reason
 from schema.faults import is_outage
 
 _numbers = count(1)
@@ -37,6 +41,7 @@ class Group:
         self._services = services
         self._operation = operation
         self._viewer = viewer
+        self._shape = operation.shape()
 
     def wants(self, event: LoggedEvent) -> bool:
         return self.types is None or event.type in self.types
@@ -48,6 +53,12 @@ class Group:
         """
         self.executions += len(events)
         context = Context.for_delivery(self._services, reader, self._viewer or audience_of(stream_id))
+        try:
+            return [self._frame(value) for value in await self._complete(events, context)]
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the reference executor meets it again, and says what it is
+            answered[reason(error)] += len(events)
         results = [self._execute(context, event) for event in events]
         waiting = [result for result in results if not isinstance(result, ExecutionResult)]
         done = iter(await asyncio.gather(*waiting))
@@ -59,10 +70,30 @@ class Group:
 
     def render_notice(self, notice: Notice) -> bytes | None:
         # Notices are made of plain attributes, so nothing waits.
+        try:
+            (shown,) = self._start([notice], None)[0]
+            return self._frame(shown) if shown else None
+        except Exception as error:  # noqa: BLE001 - as above
+            answered[reason(error)] += 1
         result = self._execute(None, notice)
-        if not result.data[self._operation.response_name]:
+        if result.data is not None and not result.data[self._operation.response_name]:
             return None
         return self._encode(result)
+
+    async def _complete(self, values: Sequence[Any], context: Context) -> Sequence[Any]:
+        results, run = self._start(values, context)
+        await run.finish()
+        return results
+
+    def _start(self, values: Sequence[Any], context: Context | None) -> tuple[Sequence[Any], Run]:
+        if self._shape is None:
+            raise Uncovered("a subscription without a plan")
+        run = Run(cast("Context", context), self._operation.executor.variable_values)
+        return self._shape.complete(values, run), run
+
+    def _frame(self, value: Any) -> bytes:
+        answered["plan"] += 1
+        return orjson.dumps({"data": {self._operation.response_name: value}})
 
     def _execute(self, context: Context | None, value: Any) -> Any:
         executor = self._operation.executor.build_per_event_executor(value)

@@ -24,6 +24,10 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from schema.errors import TopLevelCode, coded, settle_errors
+from schema.execution.compile import Compiler
+from schema.execution.leaves import Uncovered
+from schema.execution.root import RootField
+from schema.execution.shapes import Shape
 from schema.execution.sink import OperationFailed
 from schema.fields import ViewerDirective
 from schema.guard import ParleySchema
@@ -40,11 +44,20 @@ class Operation:
     arguments: Mapping[str, Any]
     is_private: bool  # something selected depends on the viewer
     shared_by: tuple[Any, ...]
+    compile: Callable[[], Shape]
+
+    def shape(self) -> Shape | None:
+        """How a value of the root field becomes its result; None for what no plan covers. Takes milliseconds."""
+        try:
+            return self.compile()
+        except (Uncovered, GraphQLError):  # the latter by a null that decides what to select: an error of each result
+            return None
 
 
 def prepare(schema: ParleySchema, text: str, name: str | None, variables: Mapping[str, Any] | None) -> Operation:
     """Raises OperationFailed with settled errors."""
-    document, operation = schema.operation(text, name)
+    found, operation = schema.operation(text, name)
+    document = found.node
     errors = check_cost(schema.core, document, operation, dict(variables or {}))
     if errors:
         raise OperationFailed(errors)
@@ -77,7 +90,11 @@ def prepare(schema: ParleySchema, text: str, name: str | None, variables: Mappin
     private = any(isinstance(part, FieldNode) and part.name.value in viewer_fields(schema.core) for part in nodes)
     start = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].metadata["start"]
     given = {argument: arguments.get(argument) for argument in field.args}
-    return Operation(executor, start, response_name, given, private, shared_by)
+
+    def compile() -> Shape:  # noqa: A001 - what it does
+        return next(root.shape for root in Compiler(schema, executor).roots() if isinstance(root, RootField))
+
+    return Operation(executor, start, response_name, given, private, shared_by, compile)
 
 
 def viewer_fields(schema: GraphQLSchema) -> frozenset[str]:

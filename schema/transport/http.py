@@ -20,6 +20,7 @@ from app.auth import Claims
 from app.errors import AppError, Unauthenticated
 from schema.context import Context, Services
 from schema.errors import TopLevelCode, coded, settle_exception
+from schema.execution.execute import execute
 from schema.execution.operation import is_subscription
 from schema.execution.sink import OperationFailed
 from schema.execution.subscribe import subscribe
@@ -158,13 +159,7 @@ class GraphQLEndpoint:
 
     async def _execute(self, read: GraphQLRequest, method: str, context: Context, media_type: str) -> Response:
         try:
-            result = await self._schema.execute(
-                read.query,
-                variable_values=read.variables,
-                context_value=context,
-                operation_name=read.operation_name,
-                allowed_operation_types=_ALLOWED[method],
-            )
+            result = await execute(self._schema, read, context, _ALLOWED[method])
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.MUTATION:
                 raise Refused(405, "Mutations need POST.", headers={"Allow": "POST"}) from None

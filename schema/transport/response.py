@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 from graphql import GraphQLError
 from starlette.responses import Response
-from strawberry.types.execution import ExecutionResult
 
 from schema.errors import TopLevelCode, settle_exception
 from schema.execution.encode import encode_result
+from schema.execution.execute import Answer
 from schema.transport import sse
 from schema.transport.accept import EVENT_STREAM, JSON
 
@@ -32,7 +32,11 @@ COMMON_HEADERS = {
 UNAVAILABLE_RETRY_SECONDS = 1
 
 
-def respond_result(result: ExecutionResult, media_type: str) -> Response:
+def respond_result(result: Answer, media_type: str) -> Response:
+    if isinstance(result, bytes):
+        if media_type == EVENT_STREAM:
+            return _response(200, sse.event(result) + sse.COMPLETE, media_type)
+        return _response(200, result, media_type)
     if media_type == EVENT_STREAM:
         # Always 200: graphql-sse repeats what gets another status, and a mutation may have been done.
         body = sse.event(encode_result(result.data, result.errors)) + sse.COMPLETE

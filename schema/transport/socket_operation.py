@@ -5,12 +5,12 @@ from typing import Protocol, TypeAlias
 
 import orjson
 from graphql import GraphQLError
-from strawberry.types.execution import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from schema.context import Context
 from schema.errors import settle_exception
 from schema.execution.encode import encode_result
+from schema.execution.execute import Answer, execute
 from schema.execution.operation import is_subscription
 from schema.execution.sink import OperationFailed, Running, Sink
 from schema.guard import ParleySchema
@@ -70,18 +70,16 @@ class SocketOperation:
         except Exception as error:  # noqa: BLE001 - the client is told, and the log has the traceback
             self.fail([settle_exception(error)])
 
-    async def _execute(self, request: GraphQLRequest, schema: ParleySchema) -> ExecutionResult:
+    async def _execute(self, request: GraphQLRequest, schema: ParleySchema) -> Answer:
         session = self._session
         async with Context(session.services, session.claims, session.address, session) as context:
-            return await schema.execute(
-                request.query,
-                variable_values=request.variables,
-                context_value=context,
-                operation_name=request.operation_name,
-                allowed_operation_types=(OperationType.QUERY, OperationType.MUTATION),
-            )
+            return await execute(schema, request, context, (OperationType.QUERY, OperationType.MUTATION))
 
-    def _answer(self, result: ExecutionResult) -> None:
+    def _answer(self, result: Answer) -> None:
+        if isinstance(result, bytes):
+            self.next(result)
+            self.complete()
+            return
         if result.errors and result.data is None and all(error.path is None for error in result.errors):
             self.fail(result.errors)
             return
