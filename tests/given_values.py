@@ -104,8 +104,7 @@ class Values:
                 key: self.of(inner.type, key, holder)
                 for key, inner in type_.fields.items()
                 # No value in JSON is a file.
-                if is_required_input_field(inner)
-                or (get_named_type(inner.type).name != "Upload" and self.chance(50))
+                if is_required_input_field(inner) or (get_named_type(inner.type).name != "Upload" and self.chance(50))
             }
         kinds: dict[str, Callable[[], Any]] = {
             "Boolean": lambda: self.one((False, True)),

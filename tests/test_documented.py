@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any, NamedTuple
 
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
@@ -10,6 +11,7 @@ from app.events.group import Notice, NoticeKind
 from app.events.presence import PresenceChange
 from app.events.presence_map import Presence
 from app.events.typists import TypingChange
+from app.storage import Incoming
 from schema.execution.group import Group
 from schema.execution.operation import prepare
 from schema.execution.tally import answered
@@ -75,17 +77,24 @@ async def test_each_is_answered_by_plan(world: World, cast: Cast) -> None:
         "c": cast.channels["attic"],
         "name": "new",
         "text": "hi",
-        "input": {"name": "newer"},
         "after": [],
+        "fileId": cast.alice.id,  # of nothing
         "token": "nonsense",
         "people": people,
         "typing": True,
         "presence": "AWAY",
     }
+    inputs: dict[str, Any] = {
+        "uploadFile": {"channelId": hall, "file": Incoming(BytesIO(b"a text"), 6, "a.txt", "text/plain")},
+        "sendMessage": {"channelId": hall, "content": "with files"},
+    }
     viewers = await viewers_of(world.services, cast.alice)
     for each in documented():
         before = answered.copy()
-        given = {name: values[name] for name in each.variables}
+        given = {
+            name: inputs.get(each.root, {"name": "newer"}) if name == "input" else values[name]
+            for name in each.variables
+        }
         if each.kind is OperationType.SUBSCRIPTION:
             count = await delivered(world, each, given)
         else:
