@@ -34,8 +34,8 @@ class NoArguments(NamedTuple):
     """The arguments of a field that takes none."""
 
 
-def attribute(description: str) -> Any:
-    return strawberry.field(description=description)
+def attribute(description: str, *, viewer: bool = False) -> Any:
+    return strawberry.field(description=description, directives=[ViewerDirective()] if viewer else [])
 
 
 def query(description: str, *, once: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -107,4 +107,4 @@ def _sign(function: Any, arguments: type[Any]) -> None:
 
 def in_order(found: dict[Any, Any], keys: Sequence[Any]) -> list[Any]:
     """One value per key, None where there is none."""
-    return [found.get(key) for key in keys]
+    return list(map(found.get, keys))

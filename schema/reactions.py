@@ -13,17 +13,15 @@ from app.services.reactions import (
     add_reaction,
     create_reaction,
     delete_reaction,
-    own_reactions,
     reacting_users_pages,
     reaction_groups,
-    reactions_by_id,
     reactions_page,
     remove_reaction,
 )
 from schema.context import Context, Info, event_cursor
 from schema.enums import described
 from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
-from schema.ids import encode, key_of
+from schema.ids import encode, id_of, key_of
 from schema.node import Node
 from schema.pagination import After, Connection, First, KeyList, PageArguments
 from schema.payloads import DeletedPayload, MessageId, Payload, argument, mutation
@@ -58,9 +56,7 @@ async def image_urls(parents: Sequence[models.Reaction], args: NoArguments, info
 class Reaction(Node):
     """One for the whole workspace."""
 
-    id: strawberry.ID = leaf(
-        lambda reaction: encode("Reaction", reaction.id), "Opaque, and unique among all objects of the server."
-    )
+    id: strawberry.ID = leaf(id_of("Reaction"), "Opaque, and unique among all objects of the server.")
     code: str = attribute("Its unique name, without colons: thumbsup.")
     kind: ReactionKind = attribute("Where it comes from.")
     image_url: URL | None = batched(
@@ -71,7 +67,7 @@ class Reaction(Node):
 
 async def reactions_of(parents: Sequence[Any], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
     reaction_ids = [group.reaction_id for group in parents]
-    return in_order(await reactions_by_id(info.context.reader, reaction_ids), reaction_ids)
+    return in_order(await info.context.reactions(reaction_ids), reaction_ids)
 
 
 async def reacting_users(parents: Sequence[Any], args: PageArguments, info: Info) -> list[Any]:
@@ -79,26 +75,21 @@ async def reacting_users(parents: Sequence[Any], args: PageArguments, info: Info
     return [REACTING_USERS.connection(page) for page in found]
 
 
-async def has_reacted(parents: Sequence[Any], args: NoArguments, info: Info) -> list[bool]:  # noqa: ARG001
-    message_ids = [group.message_id for group in parents]
-    own = await own_reactions(info.context.reader, await info.context.actor(), message_ids)
-    return [(group.message_id, group.reaction_id) in own for group in parents]
-
-
 @strawberry.type(description="All who reacted to a message in the same way.")
 class ReactionGroup:
     """A row of `app.services.reactions.reaction_groups`."""
 
     reaction: Reaction = batched(reactions_of, "The reaction.")
-    count: int = leaf(lambda group: group.number, "How many people.")
+    count: int = attribute("How many people.")
     users: Connection[User] = batched(
         reacting_users, "The people, in the order in which they reacted.", arguments=PageArguments
     )
-    viewer_has_reacted: bool = batched(has_reacted, "Whether you are among them.", viewer=True)
+    viewer_has_reacted: bool = attribute("Whether you are among them.", viewer=True)
 
 
 async def reaction_groups_of(parents: Sequence[models.Message], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
-    found = await reaction_groups(info.context.reader, [message.id for message in parents])
+    context = info.context
+    found = await reaction_groups(context.reader, await context.actor(), [message.id for message in parents])
     return [found[message.id] for message in parents]
 
 

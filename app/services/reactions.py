@@ -191,7 +191,8 @@ GROUPS = (
     select(
         MessageReaction.message_id,
         MessageReaction.reaction_id,
-        func.count().label("number"),
+        func.count().label("count"),
+        func.bool_or(MessageReaction.user_id == bindparam("viewer_id", type_=BigInteger)).label("viewer_has_reacted"),
         func.min(MessageReaction.id).label("first_used"),
     )
     .join(Reaction, Reaction.id == MessageReaction.reaction_id)
@@ -199,26 +200,17 @@ GROUPS = (
     .group_by(MessageReaction.message_id, MessageReaction.reaction_id)
     .order_by(text("first_used"))
 )
-OWN = select(MessageReaction.message_id, MessageReaction.reaction_id).where(
-    among(MessageReaction.message_id, MESSAGES), MessageReaction.user_id == bindparam("user_id", type_=BigInteger)
-)
 
 
-async def reaction_groups(session: Statements, message_ids: Sequence[int]) -> dict[int, list[Any]]:
+async def reaction_groups(session: Statements, actor: Actor, message_ids: Sequence[int]) -> dict[int, list[Any]]:
     """For each message its reactions with their counts, in the order in which they were first used.
 
-    A group is a row of `message_id`, `reaction_id` and `number`.
+    A group is a row of `message_id`, `reaction_id`, `count` and `viewer_has_reacted`.
     """
     groups: dict[int, list[Any]] = {message_id: [] for message_id in message_ids}
-    for row in await session.tuples(GROUPS, {"message_ids": list(groups)}):
+    for row in await session.tuples(GROUPS, {"message_ids": list(groups), "viewer_id": actor.id}):
         groups[row.message_id].append(row)
     return groups
-
-
-async def own_reactions(session: Statements, actor: Actor, message_ids: Sequence[int]) -> set[tuple[int, int]]:
-    """Which of these messages the actor has reacted to with what: pairs of message id and reaction id."""
-    found = await session.tuples(OWN, {"message_ids": list(set(message_ids)), "user_id": actor.id})
-    return {(message_id, reaction_id) for message_id, reaction_id in found}
 
 
 REACTING = PerParent(
