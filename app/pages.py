@@ -112,8 +112,12 @@ class PerParent:
             grouped[row.parent_key].append(row)
         found = {}
         for parent_id in parents["id"]:
-            rows = sorted(grouped[parent_id], key=self._key, reverse=page.from_end)
-            found[parent_id] = cut(rows, [self._key(row) for row in rows], page)
+            rows = grouped[parent_id]
+            keys = list(map(self._key, rows))
+            if keys != sorted(keys, reverse=page.from_end):  # as they come, as a rule, but that is promised nowhere
+                rows = sorted(rows, key=self._key, reverse=page.from_end)
+                keys = list(map(self._key, rows))
+            found[parent_id] = cut(rows, keys, page)
         return found
 
     def _statement(self, page: Page) -> Select[*tuple[Any, ...]]:

@@ -3,7 +3,8 @@
 Cursors are keys of rows, never offsets.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from app.errors import BadRequest, CursorInvalid
 from app.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Key, Page, Slice
 
 T = TypeVar("T")
+
+NUMBER = (int,)
+URL_SAFE = str.maketrans("+/", "-_")
 
 First = Annotated[
     int | None,
@@ -70,7 +74,11 @@ class KeyList:
     types: tuple[type[Any], ...]
 
     def cursor(self, key: Key) -> str:
-        return urlsafe_b64encode(orjson.dumps([self.name, *key])).decode().rstrip("=")
+        if self.types == NUMBER:
+            return b2a_base64(b'["%b",%d]' % (self.name.encode(), *key), newline=False).decode().rstrip("=")
+        text = b2a_base64(orjson.dumps([self.name, *key]), newline=False).decode().rstrip("=")
+        # In the URL-safe alphabet, which names may need, and numbers never do.
+        return text.translate(URL_SAFE) if "+" in text or "/" in text else text
 
     def key(self, cursor: str, argument: str) -> Key:
         try:
@@ -124,6 +132,13 @@ def read_part(part: Any, wanted: type[Any]) -> Any:
     return part
 
 
+class EdgeValue(NamedTuple):
+    """What is behind an `Edge`."""
+
+    cursor: str
+    node: Any
+
+
 class ConnectionValue:
     """What is behind a `Connection`: the slice, and edges and cursors only for whoever asks for them."""
 
@@ -138,9 +153,9 @@ class ConnectionValue:
         return self._slice.rows
 
     @property
-    def edges(self) -> list[Edge[Any]]:
-        cursor = self._list.cursor
-        return [Edge(cursor=cursor(key), node=row) for row, key in zip(self._slice.rows, self._slice.keys, strict=True)]
+    def edges(self) -> list["EdgeValue"]:
+        cursors = map(self._list.cursor, self._slice.keys)
+        return list(map(EdgeValue._make, zip(cursors, self._slice.rows, strict=True)))
 
     @property
     def page_info(self) -> PageInfo:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import NewType, NoReturn
 
+import orjson
 import strawberry
 from graphql import ValueNode
 from strawberry.types.scalar import ScalarDefinition
@@ -23,7 +24,9 @@ def write_time(value: datetime) -> str:
     """RFC 3339 in UTC with exactly three fractional digits, as the DateTime specification wants it."""
     if value.tzinfo is not UTC:
         value = value.astimezone(UTC)
-    return value.isoformat(timespec="milliseconds")[:23] + "Z"  # 0.4 us; strftime takes 3
+    if value.microsecond:
+        return f"{orjson.dumps(value)[1:24].decode()}Z"  # a third of what isoformat takes
+    return value.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def read_time(value: str) -> datetime:

@@ -59,8 +59,8 @@ def expression(type_: GraphQLOutputType, source: str, names: dict[str, Any]) -> 
         first = null.replace("v", f"(v := {source})", 1)
         return f"(v if {first}{check} else uncovered(v))"
     if leaf.name == "DateTime":
-        name, names["time"] = "time", time
-        call = "time({})"
+        names.update(time=time, write_time=write_time, datetime=datetime)
+        call = "(write_time(v) if (v := {}).__class__ is datetime else time(v))"
     elif isinstance(leaf, GraphQLEnumType):
         name = f"names_of_{leaf.name}"
         names[name] = Names(leaf)

@@ -6,11 +6,13 @@ of the column are one level below, be they in lists or not, and start through th
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from schema.execution.leaves import Uncovered
 from schema.execution.run import Run
+
+NO_OBJECT = id(None)
 
 
 class Shape(Protocol):
@@ -59,10 +61,8 @@ class Lists:
     inner: Shape
 
     def complete(self, column: Sequence[Any], run: Run) -> Sequence[Any]:
-        if any(value is None for value in column):
-            raise Uncovered("null for a list")
-        lists = [value if isinstance(value, list | tuple) else list(value) for value in column]
-        done = self.inner.complete([item for each in lists for item in each], run)
+        lists = [value if value.__class__ is list else _as_list(value) for value in column]
+        done = self.inner.complete(list(chain.from_iterable(lists)), run)
         if len(lists) == 1:
             return [done]
         rest = iter(done)
@@ -76,13 +76,13 @@ class Objects:
     plan: Fields
 
     def complete(self, column: Sequence[Any], run: Run) -> Sequence[Any]:
-        distinct = {id(value): value for value in column}
-        if id(None) in distinct:
+        distinct = dict(zip(map(id, column), column, strict=True))
+        if NO_OBJECT in distinct:
             raise Uncovered("null for an object")
         if len(distinct) == len(column):
             return self.plan.start(column, run)
         done = dict(zip(distinct, self.plan.start(list(distinct.values()), run), strict=True))
-        return [done[id(value)] for value in column]
+        return list(map(done.__getitem__, map(id, column)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +104,9 @@ class Abstract:
             own = [value for value, of in zip(column, names, strict=True) if of == name]
             done[name] = iter(plan.start(own, run))
         return [next(done[name]) for name in names]
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        raise Uncovered("null for a list")
+    return list(value)
