@@ -4,8 +4,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from starlette.routing import Route
-
 from schema.execution.sink import Sink
 from schema.transport.http import GraphQLEndpoint
 from schema.transport.http_subscription import HttpSubscriptions
@@ -33,7 +31,7 @@ class StreamServer(SocketServer):
             self._subscribe, keep_alive_seconds=keep_alive_seconds, notice_seconds=notice_seconds
         )
         endpoint = GraphQLEndpoint(self._schema, subscriptions=subscriptions)
-        self.app.router.routes.insert(0, Route("/graphql", endpoint))
+        self.app.shortest = endpoint
 
     async def _subscribe(self, request: GraphQLRequest, session: Session, sink: Sink) -> Toy:
         self.requests.append(request)

@@ -33,7 +33,7 @@ from schema.transport.http_subscription import Answer, HttpSubscriptions
 from schema.transport.multipart import Forms
 from schema.transport.refusal import Refused
 from schema.transport.request import BODY_SECONDS, FORM, GraphQLRequest, check_content, read_body, read_query_string
-from schema.transport.response import COMMON_HEADERS, respond_errors, respond_result
+from schema.transport.response import COMMON_HEADERS, Encoded, respond_errors, respond_result
 
 METHODS = "GET, HEAD, POST, OPTIONS"
 ACCEPT_LIMIT = 1_000
@@ -146,7 +146,7 @@ class GraphQLEndpoint:
 
     async def _answer_form(
         self, request: Request, claims: Claims | None, address: str | None, media_type: str
-    ) -> Response:
+    ) -> Response | Encoded:
         services: Services = request.app.state.services
         # Nobody but an active user may fill the disk. Another context, because a slow body must not hold a snapshot.
         async with Context(services, claims, address) as context:
@@ -157,7 +157,9 @@ class GraphQLEndpoint:
         ):
             return await self._execute(read, "POST", context, media_type)
 
-    async def _execute(self, read: GraphQLRequest, method: str, context: Context, media_type: str) -> Response:
+    async def _execute(
+        self, read: GraphQLRequest, method: str, context: Context, media_type: str
+    ) -> Response | Encoded:
         try:
             result = await execute(self._schema, read, context, _ALLOWED[method])
         except InvalidOperationTypeError as error:

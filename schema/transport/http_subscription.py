@@ -16,14 +16,14 @@ from schema.transport.accept import EVENT_STREAM
 from schema.transport.event_stream import KEEP_ALIVE_SECONDS, EventStream
 from schema.transport.refusal import Refused
 from schema.transport.request import GraphQLRequest
-from schema.transport.response import is_service_error, respond_errors, respond_result
+from schema.transport.response import Encoded, is_service_error, respond_errors, respond_result
 from schema.transport.sessions import FORBIDDEN, NOTICE_SECONDS, Session, TooManySessions
 from schema.transport.socket_operation import Subscribe
 
 # Nothing becomes free by itself, but streams end, and servers are replaced.
 RETRY_SECONDS = 5
 
-Answer: TypeAlias = Response | EventStream
+Answer: TypeAlias = Response | Encoded | EventStream
 
 
 class HttpSubscriptions:
@@ -88,7 +88,7 @@ async def _begin(session: Session, claims: Claims | None) -> None:
     session.begin(claims, user)
 
 
-def _failed(failed: OperationFailed, media_type: str) -> Response:
+def _failed(failed: OperationFailed, media_type: str) -> Response | Encoded:
     """What the same request would get again is a result; a status would make clients repeat it."""
     if is_service_error(failed.errors):
         return respond_errors(failed.errors, media_type)

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import orjson
 from graphql import GraphQLError
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from schema.errors import TopLevelCode, settle_exception
 from schema.execution.encode import encode_result
@@ -32,11 +34,25 @@ COMMON_HEADERS = {
 UNAVAILABLE_RETRY_SECONDS = 1
 
 
-def respond_result(result: Answer, media_type: str) -> Response:
+class Encoded:
+    """A good answer. Starlette's Response would work out the same headers each time."""
+
+    __slots__ = ("_body", "_media_type")
+
+    def __init__(self, body: bytes, media_type: str) -> None:
+        self._body = body
+        self._media_type = media_type
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
+        length = (b"content-length", b"%d" % len(self._body))
+        headers = [length, *_raw_headers(self._media_type)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+def respond_result(result: Answer, media_type: str) -> Response | Encoded:
     if isinstance(result, bytes):
-        if media_type == EVENT_STREAM:
-            return _response(200, sse.event(result) + sse.COMPLETE, media_type)
-        return _response(200, result, media_type)
+        return Encoded(sse.event(result) + sse.COMPLETE if media_type == EVENT_STREAM else result, media_type)
     if media_type == EVENT_STREAM:
         # Always 200: graphql-sse repeats what gets another status, and a mutation may have been done.
         body = sse.event(encode_result(result.data, result.errors)) + sse.COMPLETE
@@ -72,8 +88,20 @@ def is_service_error(errors: Sequence[GraphQLError]) -> bool:
 
 
 def _response(status: int, body: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    content_type = f"{media_type}; charset=utf-8"
-    return Response(body, status, headers={**COMMON_HEADERS, **(headers or {}), "Content-Type": content_type})
+    return Response(
+        body, status, headers={**COMMON_HEADERS, **(headers or {}), "Content-Type": _content_type(media_type)}
+    )
+
+
+def _content_type(media_type: str) -> str:
+    return f"{media_type}; charset=utf-8"
+
+
+@cache
+def _raw_headers(media_type: str) -> tuple[tuple[bytes, bytes], ...]:
+    """As ASGI wants them; there are three media types."""
+    headers = {**COMMON_HEADERS, "Content-Type": _content_type(media_type)}
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
 
 
 def _status(errors: Sequence[GraphQLError], otherwise: int) -> int:
