@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -11,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from app.auth import LocalIssuer, create_authenticator
 from app.db import Database
@@ -33,7 +35,7 @@ from schema.transport.websocket import SocketEndpoint
 READY_SECONDS = 1.0
 
 
-def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times: Times | None = None) -> Starlette:
+def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times: Times | None = None) -> "Application":
     """Parley on the database at `url` (SQLAlchemy's asyncpg form), which must be migrated.
 
     Raises StartError or Invalid for settings that cannot be used.
@@ -69,7 +71,7 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
         )
         services.sessions.on_change = presence.connected
         services.sessions.others = presence.others
-        hub.on_user_switched = services.user_switched
+        hub.on_workspace = services.workspace_changed
         await prepare()
         await broker.start()
         await hub.start()
@@ -95,9 +97,10 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
             await database.dispose()
 
     served = schema if settings.introspection else schema.without_introspection()
+    graphql = GraphQLEndpoint(served, graphiql=settings.graphiql)
     routes: list[BaseRoute] = [
         Route("/", _to_graphql),
-        Route("/graphql", GraphQLEndpoint(served, graphiql=settings.graphiql)),
+        Route("/graphql", graphql),
         WebSocketRoute("/graphql", SocketEndpoint(served, partial(subscribe, served))),
         *storage.routes,
         reaction_images,
@@ -107,9 +110,33 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
     if settings.auth0_domain is None:
         issuer = LocalIssuer(settings.data_dir)
         routes.append(Route("/.well-known/jwks.json", lambda _: JSONResponse(issuer.jwks())))
-    app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    app = Application(
+        graphql if not settings.cors_allow_origins else None,
+        routes=routes,
+        middleware=_middleware(settings),
+        lifespan=lifespan,
+    )
     app.state.prepare = prepare  # before the lifespan, where an error would be a traceback
     return app
+
+
+class Application(Starlette):
+    """Requests to /graphql go by the shortest way.
+
+    Starlette's middleware and router cost as much as a statement, and have nothing to give here: the endpoint knows its
+    methods, and answers its own failures.
+    """
+
+    def __init__(self, shortest: GraphQLEndpoint | None, **given: Any) -> None:
+        super().__init__(**given)
+        self.shortest = shortest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.shortest is not None and scope["type"] == "http" and scope["path"] == "/graphql":
+            scope["app"] = self
+            await self.shortest(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

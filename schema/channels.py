@@ -16,10 +16,9 @@ from app.services.direct_messages import find_direct_message
 from app.services.files import files_pages
 from app.services.memberships import member_counts, members_pages, standings
 from app.services.messages import messages_pages
-from app.services.users import users_by_id
 from schema.context import Info
 from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
-from schema.ids import encode, key_of, keys_of
+from schema.ids import id_of, key_of, keys_of
 from schema.memberships import MEMBERS, ChannelMember, RoleFilter
 from schema.node import Node
 from schema.pagination import After, Before, Connection, First, KeyList, Last, PageArguments
@@ -60,8 +59,8 @@ class TimelineArguments(NamedTuple):
 
 
 async def owners(parents: Sequence[models.Channel], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
-    owner_ids = [channel.owner_id for channel in parents]
-    return in_order(await users_by_id(info.context.reader, owner_ids), owner_ids)
+    owner_ids: Sequence[Any] = [channel.owner_id for channel in parents]
+    return in_order(await info.context.users(owner_ids), owner_ids)
 
 
 async def cursors(parents: Sequence[models.Channel], args: NoArguments, info: Info) -> list[str]:  # noqa: ARG001
@@ -139,9 +138,7 @@ async def permissions(parents: Sequence[models.Channel], args: NoArguments, info
 class Channel(Node):
     """Visible if it is public or joined."""
 
-    id: strawberry.ID = leaf(
-        lambda channel: encode("Channel", channel.id), "Opaque, and unique among all objects of the server."
-    )
+    id: strawberry.ID = leaf(id_of("Channel"), "Opaque, and unique among all objects of the server.")
     name: str | None = attribute("Its name; null for a direct message.")
     description: str | None = attribute("What it is about.")
     is_private: bool = attribute("Whether only members see it.")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 from weakref import WeakValueDictionary
@@ -16,15 +17,17 @@ from app.errors import Unauthenticated, UserInactive
 from app.events import cursor
 from app.events.broker import Broker
 from app.events.hub import Hub
-from app.events.log import user_stream
+from app.events.log import WORKSPACE, EventType, LoggedEvent, user_stream
 from app.events.presence import PresenceTracker
 from app.events.typists import Typists
 from app.limits import JoinCodeGuard
-from app.models import User
+from app.models import Reaction, User
 from app.permissions import WORKSPACE_ADMIN
 from app.services.access import Actor
+from app.services.known_rows import KnownRows, Moment
 from app.services.known_users import KnownUsers
-from app.services.users import find_user, provision_user
+from app.services.reactions import reactions_by_id
+from app.services.users import find_user, provision_user, users_by_id
 from app.settings import Settings
 from app.storage import Storage
 from schema.scalars import EventCursor
@@ -51,17 +54,29 @@ class Services:
     sessions: Sessions = field(default_factory=Sessions)
     join_codes: JoinCodeGuard = field(default_factory=JoinCodeGuard)
     known_users: KnownUsers = field(default_factory=KnownUsers)
+    known_rows: KnownRows = field(default_factory=KnownRows)
     # Running subscriptions by what makes them equal (schema/execution/group.py).
     groups: WeakValueDictionary[Any, Any] = field(default_factory=WeakValueDictionary)
 
-    def user_switched(self, user_id: int | None) -> None:
-        """An account was switched off or on; None: nobody knows which were."""
-        if user_id is None:
+    def workspace_changed(self, event: LoggedEvent | None) -> None:
+        """What was remembered is not so any more; None: nobody knows what."""
+        if event is None:
+            self.known_rows.clear()
             self.known_users.clear()
             self.sessions.close_all(RESTARTING, SWITCHED)
-        else:
-            self.known_users.forget(user_id)
-            self.sessions.close_user(user_id, FORBIDDEN, SWITCHED)
+        elif event.type is EventType.USER_UPDATED:
+            user_id = event.payload["user"]
+            self.known_rows.users.forget(user_id)
+            if "is_active" in event.payload["changed"]:
+                self.known_users.forget(user_id)
+                self.sessions.close_user(user_id, FORBIDDEN, SWITCHED)
+        elif event.type is EventType.REACTION_CATALOGUE_CHANGED:
+            self.known_rows.reactions.forget(event.payload["reaction"])
+
+    def moment(self) -> Moment | None:
+        """What is known here now; None while other processes may write what is not heard of here."""
+        workspace = self.hub.workspace if self.hub.is_current else None
+        return self.known_rows.moment(workspace) if workspace is not None else None
 
 
 class Context:
@@ -74,6 +89,8 @@ class Context:
         self.claims = claims
         self.client_address = client_address
         self.session = session
+        # Before the snapshot, which is taken by the first statement.
+        self._moment = services.moment()
         self.reader: Reader = services.database.read()
         self._actor: Actor | None = None
         self._user: User | None = None
@@ -87,6 +104,7 @@ class Context:
         """For executing an event in the snapshot of `reader`, which stays the caller's to close."""
         made = cls(services, None, None)
         made.reader = reader
+        made.read_anew()
         made._actor = actor
         return made
 
@@ -149,9 +167,33 @@ class Context:
         return (await find(self.reader, await self.actor())).get(key)
 
     async def renew(self) -> None:
-        """Read anew from here on: before a mutation, so that its payload shows what it wrote."""
+        """Another snapshot from here on: before a mutation, so that its payload shows what it wrote."""
         await self.reader.renew()
+        self._moment = self.services.moment()
         self._loaders.clear()
+
+    def read_anew(self) -> None:
+        """Show nothing that is remembered: an event must not be shown with what it has changed as it was before."""
+        self._moment = None
+
+    async def users(self, ids: Sequence[int]) -> dict[int, User]:
+        """To be shown, perhaps from memory."""
+        if self._moment is None:
+            return await users_by_id(self.reader, ids)
+        return await self.services.known_rows.users.find(self.reader, ids, self._moment.users)
+
+    async def reactions(self, ids: Sequence[int]) -> dict[int, Reaction]:
+        """Of the catalogue, likewise."""
+        if self._moment is None:
+            return await reactions_by_id(self.reader, ids)
+        return await self.services.known_rows.reactions.find(self.reader, ids, self._moment.reactions)
+
+    def not_ahead(self, positions: Mapping[str, Position]) -> dict[str, Position]:
+        """Positions of the snapshot, but that of the workspace not beyond the events of which is known what changed."""
+        found = {**positions}
+        if self._moment is not None and WORKSPACE in found:
+            found[WORKSPACE] = min(found[WORKSPACE], self._moment.workspace, key=attrgetter("epoch", "seq"))
+        return found
 
     def load(self, batch: Batch, parent: Any, arguments: Any, info: Any) -> Awaitable[Any]:
         """The value of a batch function for one parent, fetched together with those of its siblings."""

@@ -54,6 +54,7 @@ class EventQuery:
             raise BadRequest(f"'first' must be from 0 to {MAX_PAGE}. Get more with the next page.")
         if not after:
             raise BadRequest("Say since when: give the cursor of 'viewer', of a channel, or of an event in 'after'.")
+        info.context.read_anew()
         actor = await info.context.actor()
         found = await events_page(info.context.reader, actor.id, merged(after), size=size)
         events: Any = found.events

@@ -9,11 +9,10 @@ import strawberry
 from app import models
 from app.services.files import files_by_id, files_by_message
 from app.services.messages import messages_by_id
-from app.services.users import users_by_id
 from schema.channels import Channel
 from schema.context import Context, Info
 from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
-from schema.ids import encode, key_of
+from schema.ids import id_of, key_of
 from schema.memberships import channels_of
 from schema.node import Node
 from schema.payloads import FileId
@@ -27,7 +26,7 @@ LazyMessage = Annotated["Message", strawberry.lazy("schema.messages")]
 
 async def uploaders(parents: Sequence[models.File], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
     uploader_ids = [file.uploader_id for file in parents]
-    return in_order(await users_by_id(info.context.reader, uploader_ids), uploader_ids)
+    return in_order(await info.context.users(uploader_ids), uploader_ids)
 
 
 async def carriers(parents: Sequence[models.File], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
@@ -40,9 +39,7 @@ async def carriers(parents: Sequence[models.File], args: NoArguments, info: Info
 class File(Node):
     """Visible to whoever sees its channel."""
 
-    id: strawberry.ID = leaf(
-        lambda file: encode("File", file.id), "Opaque, and unique among all objects of the server."
-    )
+    id: strawberry.ID = leaf(id_of("File"), "Opaque, and unique among all objects of the server.")
     name: str = attribute("What its uploader called it, to show: without folders, and not unique.")
     content_type: str = attribute("Its media type, as its content says: image/png.")
     size: int = attribute("Its size in bytes.")

@@ -19,7 +19,6 @@ from app.services.memberships import (
     set_member_role,
     visible_members,
 )
-from app.services.users import users_by_id
 from schema.context import Context, Info
 from schema.enums import described
 from schema.fields import NoArguments, attribute, batched, in_order, leaf
@@ -61,7 +60,7 @@ RoleFilter = Annotated[ChannelRoleName | None, argument("Only members with exact
 
 async def users_of(parents: Sequence[Any], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
     user_ids = [parent.user_id for parent in parents]
-    return in_order(await users_by_id(info.context.reader, user_ids), user_ids)
+    return in_order(await info.context.users(user_ids), user_ids)
 
 
 async def channels_of(parents: Sequence[Any], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001

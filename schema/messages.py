@@ -21,13 +21,12 @@ from app.services.messages import (
     reply_to_message,
     send_message,
 )
-from app.services.users import users_by_id
 from schema.channels import Channel
 from schema.context import Info, event_cursor
 from schema.enums import described
 from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
 from schema.files import File, files_of
-from schema.ids import encode, key_of, keys_of
+from schema.ids import id_of, key_of, keys_of
 from schema.memberships import channels_of
 from schema.node import Node
 from schema.pagination import After, Before, Connection, First, KeyList, Last
@@ -50,7 +49,7 @@ class ChainArguments(NamedTuple):
 
 async def authors(parents: Sequence[models.Message], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
     author_ids = [message.author_id for message in parents]
-    return in_order(await users_by_id(info.context.reader, author_ids), author_ids)
+    return in_order(await info.context.users(author_ids), author_ids)
 
 
 async def answered(parents: Sequence[models.Message], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
@@ -84,9 +83,7 @@ async def client_keys(parents: Sequence[models.Message], args: NoArguments, info
 class Message(Node):
     """Visible to whoever sees its channel."""
 
-    id: strawberry.ID = leaf(
-        lambda message: encode("Message", message.id), "Opaque, and unique among all objects of the server."
-    )
+    id: strawberry.ID = leaf(id_of("Message"), "Opaque, and unique among all objects of the server.")
     seq: int = attribute("Its position in the channel; rises, with gaps.")
     channel: Channel = batched(channels_of, "Where it was posted.")
     author: User = batched(authors, "Who wrote it.")

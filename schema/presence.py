@@ -11,7 +11,6 @@ from app.errors import BadRequest, Invalid
 from app.events.presence import PresenceChange
 from app.events.presence_map import Presence
 from app.services.access import access_users
-from app.services.users import users_by_id
 from schema.context import Info, actor_of
 from schema.execution.group import group_of
 from schema.execution.operation import Operation
@@ -27,7 +26,7 @@ MAX_USERS = 200
 
 async def users(parents: Sequence[PresenceChange], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
     user_ids = [change.user_id for change in parents]
-    return in_order(await users_by_id(info.context.reader, user_ids), user_ids)
+    return in_order(await info.context.users(user_ids), user_ids)
 
 
 @strawberry.type(description="How others see somebody, now or from now on.")

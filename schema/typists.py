@@ -11,7 +11,6 @@ from app.errors import NotFound
 from app.events.typists import TypingChange
 from app.permissions import Permission
 from app.services.access import access_channel
-from app.services.users import users_by_id
 from schema.channel_mutations import ChannelPayload
 from schema.context import Info, actor_of
 from schema.execution.group import group_of
@@ -26,7 +25,7 @@ from schema.users import User
 
 async def users(parents: Sequence[TypingChange], args: NoArguments, info: Info) -> list[Any]:  # noqa: ARG001
     user_ids = [change.user_id for change in parents]
-    return in_order(await users_by_id(info.context.reader, user_ids), user_ids)
+    return in_order(await info.context.users(user_ids), user_ids)
 
 
 @strawberry.type(description="Somebody types in a channel, or does not any more.")

@@ -8,11 +8,11 @@ import strawberry
 
 from app import models
 from app.events.presence_map import Presence
-from app.services.users import set_user_active, update_profile, users_by_id, users_page
+from app.services.users import last_seen, set_user_active, update_profile, users_by_id, users_page
 from schema.context import Context, Info
 from schema.enums import described
-from schema.fields import NoArguments, attribute, batched, leaf, query
-from schema.ids import encode, key_of
+from schema.fields import NoArguments, attribute, batched, in_order, leaf, query
+from schema.ids import id_of, key_of
 from schema.node import Node
 from schema.pagination import After, Connection, First, KeyList
 from schema.payloads import Payload, UserId, argument, given, mutation
@@ -40,22 +40,26 @@ async def presences(parents: Sequence[models.User], args: NoArguments, info: Inf
     return [info.context.services.presence.of(user.id) for user in parents]
 
 
+async def times_last_seen(parents: Sequence[models.User], args: NoArguments, info: Info) -> list[datetime | None]:  # noqa: ARG001
+    user_ids = [user.id for user in parents]
+    return in_order(await last_seen(info.context.reader, user_ids), user_ids)
+
+
 @strawberry.type(description="A person.")
 class User(Node):
     """Everybody sees everybody's profile."""
 
-    id: strawberry.ID = leaf(
-        lambda user: encode("User", user.id), "Opaque, and unique among all objects of the server."
-    )
+    id: strawberry.ID = leaf(id_of("User"), "Opaque, and unique among all objects of the server.")
     name: str = attribute("What others call them.")
     picture: URL | None = attribute("The address of their picture.")
     bio: str | None = attribute("What they say of themselves.")
     is_active: bool = attribute("False once a workspace admin has deactivated them.")
     created_at: datetime = attribute("When they first came.")
     presence: Presence = batched(presences, "How others see them at this moment.")
-    last_seen_at: datetime | None = attribute(
+    last_seen_at: datetime | None = batched(
+        times_last_seen,
         "When they were last seen to be connected, to the minute while they are; null if they never were. "
-        "It stands still while they appear offline."
+        "It stands still while they appear offline.",
     )
     email: str | None = batched(
         emails, "For themselves and the workspace admins; null for everybody else.", viewer=True

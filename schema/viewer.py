@@ -29,7 +29,8 @@ class JoinedChannelsArguments(NamedTuple):
 
 async def viewer_cursors(parents: Any, args: NoArguments, info: Info) -> list[str]:  # noqa: ARG001
     heads = await viewer_positions(info.context.reader, (await info.context.actor()).id)
-    return [cursor.encode(heads) for _ in parents]
+    shown = cursor.encode(info.context.not_ahead(heads))
+    return [shown for _ in parents]
 
 
 async def joined_channels(parents: Any, args: JoinedChannelsArguments, info: Info) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.errors import BadRequest
-from app.services import users as users_service
+from schema.context import Context
 from tests import documents as doc
 from tests.both_ways import Viewers, by_plan, channel_called_hall, codes, messages_in_hall, viewers_of_all  # noqa: F401 - fixtures
 from tests.conftest import Person
@@ -19,12 +19,12 @@ NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id ... on Message 
 async def test_null_where_none_may_be_reaches_as_far_as_it_does_by_the_reference(
     viewers: Viewers, hall: str, messages: list[str], bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = users_service.users_by_id
+    find = Context.users
 
     async def without_bob(*given: Any) -> Any:
         return {key: row for key, row in (await find(*given)).items() if key != doc.number(bob.id)}
 
-    monkeypatch.setattr("schema.messages.users_by_id", without_bob)
+    monkeypatch.setattr(Context, "users", without_bob)
     found, how = await viewers.ask("alice", TIMELINE, id=hall)
     assert found["data"] == {"channel": None}
     assert codes(found) == ["INTERNAL"] * len(found["errors"])
@@ -73,7 +73,7 @@ async def test_an_expected_failure_of_a_batch(
     async def fail(*_: Any) -> Any:
         raise BadRequest("No authors today.")
 
-    monkeypatch.setattr("schema.messages.users_by_id", fail)
+    monkeypatch.setattr(Context, "users", fail)
     found, how = await viewers.ask("alice", TIMELINE, id=hall)
     assert found["data"] == {"channel": None}
     assert set(codes(found)) == {"BAD_REQUEST"}

@@ -10,16 +10,21 @@ from app.auth import LocalIssuer
 from app.db import Database
 from app.main import create_app
 from app.settings import Settings
+from schema.context import Services
 from tests.conftest import Person
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The app's database, and its people."""
+    """The app's services, and its people."""
 
-    database: Database
+    services: Services
     issuer: LocalIssuer
     http: httpx.AsyncClient
+
+    @property
+    def database(self) -> Database:
+        return self.services.database
 
     def person(self, number: int) -> Person:
         """The user whose subject is that of `parley token user7`."""
@@ -36,4 +41,4 @@ async def workspace(settings: Settings, url: str, *, keeps_house: bool = False) 
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://parley.test") as http,
     ):
-        yield Workspace(app.state.services.database, LocalIssuer(settings.data_dir), http)
+        yield Workspace(app.state.services, LocalIssuer(settings.data_dir), http)

@@ -20,7 +20,7 @@ from app.db import Database, Position, Write
 from app.events.broker import Broker
 from app.events.frames import Frames
 from app.events.group import Group, Notice, NoticeKind, Sink
-from app.events.log import WORKSPACE, EventType, LoggedEvent, logged
+from app.events.log import WORKSPACE, LoggedEvent, logged
 from app.events.stream import PASSING, Stream
 from app.events.streams import Followed
 from app.events.subscriber import Follow, Subscriber
@@ -71,9 +71,9 @@ class Hub:
         self.frames = Frames()
         self.counts = HubCounts()
         self.catching_up = asyncio.Semaphore(CATCHING_UP)
-        # Called with the id of each user whose account was switched on or off, by whichever process; with None if that
-        # may have been missed. Perhaps more than once.
-        self.on_user_switched: Callable[[int | None], None] = lambda _: None
+        # Called with each event of the workspace, by whichever process; with None if some may have been missed. Perhaps
+        # more than once.
+        self.on_workspace: Callable[[LoggedEvent | None], None] = lambda _: None
         self._broker = broker
         self._streams: dict[str, Stream] = {}
         self._subscribers: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SECONDS)]
@@ -158,8 +158,14 @@ class Hub:
 
     def applied(self, event: LoggedEvent) -> None:
         """An event has been delivered to everybody here."""
-        if event.type is EventType.USER_UPDATED and "is_active" in event.payload["changed"]:
-            self.on_user_switched(event.payload["user"])
+        if event.stream_id == WORKSPACE:
+            self.on_workspace(event)
+
+    @property
+    def workspace(self) -> Position | None:
+        """Up to where `on_workspace` has been called; None before the first look at the log."""
+        stream = self._streams.get(WORKSPACE)
+        return stream.position if stream is not None else None
 
     @property
     def is_current(self) -> bool:
@@ -229,7 +235,7 @@ class Hub:
             stream = self._streams.get(row.stream_id)
             if stream is None:
                 if row.stream_id == WORKSPACE:
-                    self.on_user_switched(None)
+                    self.on_workspace(None)
                     self.watch(WORKSPACE, Followed(head, row.floor_seq, rights_revision=row.rights_revision))
             elif stream.epoch != row.epoch or not row.floor_seq <= stream.known:
                 self._restart(stream, Followed(head, row.floor_seq, rights_revision=row.rights_revision))
@@ -241,7 +247,7 @@ class Hub:
         for subscriber in stream.subscribers():
             subscriber.restart(stream)
         if stream.id == WORKSPACE:
-            self.on_user_switched(None)
+            self.on_workspace(None)
         stream.close()
         if self._streams.get(stream.id) is stream:
             self._streams[stream.id] = Stream(self, stream.id, followed)

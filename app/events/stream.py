@@ -309,6 +309,7 @@ class Stream:
     def _skip(self, batch: Sequence[LoggedEvent]) -> None:
         for event in batch:
             self._pending.pop(event.seq, None)
+            self._hub.applied(event)
         self.applied = batch[-1].seq
         for subscriber in self.subscribers():
             subscriber.resync(self)

@@ -1,6 +1,7 @@
 """People: provisioning from a token, profiles, lists."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -22,6 +23,7 @@ MAX_BIO_LENGTH = 1000
 
 
 BY_SUBJECT = select(User).where(User.auth0_id == bindparam("subject"))
+LAST_SEEN = select(User.id, User.last_seen_at).where(among(User.id, bindparam("user_ids", type_=ARRAY(BigInteger))))
 BY_ID = select(User).where(among(User.id, bindparam("user_ids", type_=ARRAY(BigInteger))))
 
 
@@ -115,6 +117,11 @@ async def users_by_id(session: Statements, user_ids: Sequence[int | None]) -> di
     if not wanted:
         return {}
     return {user.id: user for user in await session.rows(BY_ID, {"user_ids": list(wanted)})}
+
+
+async def last_seen(session: Statements, user_ids: Sequence[int]) -> dict[int, datetime | None]:
+    """When these users were last seen, which is no event: a row that is remembered does not know it."""
+    return {row.id: row.last_seen_at for row in await session.tuples(LAST_SEEN, {"user_ids": list(set(user_ids))})}
 
 
 async def users_page(session: Statements, page: Page, *, name_contains: str | None = None) -> Slice[User]:
