@@ -319,17 +319,31 @@ def among(column: Any, values: Iterable[Any] | BindParameter[Any]) -> ColumnElem
     return cast("ColumnElement[bool]", column == func.any(values))
 
 
-def has_text(lowered: Any, needle: str) -> ColumnElement[bool]:
-    """Whether a lower-case column has this text in it, in any case. PostgreSQL lowers both: Python's idea differs."""
+def has_text(lowered: Any) -> ColumnElement[bool]:
+    """Whether a lower-case column has the text of `search` in it. PostgreSQL lowers both: Python's idea differs."""
+    needle = func.lower(bindparam("needle", type_=Text), type_=Text)
+    return cast("ColumnElement[bool]", lowered.like("%" + needle + "%", escape="/"))
+
+
+CUSTOM_PLANS = select(func.set_config("plan_cache_mode", "force_custom_plan", True))  # noqa: FBT003 - SQL's
+GENERIC_PLANS = select(func.set_config("plan_cache_mode", "force_generic_plan", True))  # noqa: FBT003 - SQL's
+
+
+async def search(
+    session: Statements, statement: Any, parameters: Mapping[str, Any], needle: str | None
+) -> Sequence[Any]:
+    """The rows of a list, or of a search in it, by a statement with `has_text`.
+
+    That is planned for the text that it carries: the best way depends on how common it is.
+    """
+    found: Sequence[Any]
+    if not needle:
+        found = await session.tuples(statement, parameters)
+        return found
     escaped = re.sub(r"([/%_])", r"/\1", unicodedata.normalize("NFC", needle))  # as names are stored
-    return cast("ColumnElement[bool]", lowered.like("%" + func.lower(escaped, type_=Text) + "%", escape="/"))
-
-
-async def search(session: Statements, statement: Any) -> Sequence[Any]:
-    """The rows of a search, planned for the text that it carries: the best way depends on how common that is."""
-    await session.rows(select(func.set_config("plan_cache_mode", "force_custom_plan", True)))  # noqa: FBT003 - SQL's
-    found: Sequence[Any] = await session.tuples(statement)
-    await session.rows(select(func.set_config("plan_cache_mode", "force_generic_plan", True)))  # noqa: FBT003 - SQL's
+    await session.rows(CUSTOM_PLANS)
+    found = await session.tuples(statement, {**parameters, "needle": escaped})
+    await session.rows(GENERIC_PLANS)
     return found
 
 

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from sqlalchemy import BigInteger, BindParameter, Select, SQLColumnExpression, bindparam, func, select, true, tuple_
+from sqlalchemy import BigInteger, BindParameter, Select, bindparam, func, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from typing_extensions import TypeVarTuple
 
@@ -18,6 +18,8 @@ DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 100
 
 Key = tuple[Any, ...]
+
+LIMIT = bindparam("page_limit", type_=BigInteger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +42,39 @@ class Slice(Generic[T]):
     has_previous: bool
 
 
-def window(statement: Select[*Ts], order: Sequence[SQLColumnExpression[Any]], page: Page) -> Select[*Ts]:
-    """The statement cut to the page, and one row more, which tells whether the list goes on."""
-    return _window(statement, order, page, after=page.after, before=page.before, limit=page.size + 1)
+class Kind(NamedTuple):
+    """What of a page its statement depends on. The rest are parameters, so that statements are made once per kind."""
+
+    has_after: bool
+    has_before: bool
+    from_end: bool
+
+    @classmethod
+    def of(cls, page: Page) -> Self:
+        return cls(page.after is not None, page.before is not None, page.from_end)
 
 
-def _window(
-    statement: Select[*Ts],
-    order: Sequence[SQLColumnExpression[Any]],
-    page: Page,
-    *,
-    after: Sequence[Any] | None,
-    before: Sequence[Any] | None,
-    limit: Any,
-) -> Select[*Ts]:
+def window(statement: Select[*Ts], order: Sequence[Any], kind: Kind) -> Select[*Ts]:
+    """The statement cut to a page of this kind, and one row more, which tells whether the list goes on."""
+
+    def places(name: str) -> list[BindParameter[Any]]:
+        return [bindparam(f"{name}_{place}", type_=column.type) for place, column in enumerate(order)]
+
     key = tuple_(*order)
-    if after is not None:
-        statement = statement.where(key > tuple_(*after))
-    if before is not None:
-        statement = statement.where(key < tuple_(*before))
-    directed = [column.desc() for column in order] if page.from_end else list(order)
-    return statement.order_by(*directed).limit(limit)
+    if kind.has_after:
+        statement = statement.where(key > tuple_(*places("after")))
+    if kind.has_before:
+        statement = statement.where(key < tuple_(*places("before")))
+    directed = [column.desc() for column in order] if kind.from_end else list(order)
+    return statement.order_by(*directed).limit(LIMIT)
+
+
+def parameters(page: Page) -> dict[str, Any]:
+    """The values of what `window` has left open."""
+    values = {"page_limit": page.size + 1}
+    for name, given in (("after", page.after), ("before", page.before)):
+        values.update({f"{name}_{place}": part for place, part in enumerate(given or ())})
+    return values
 
 
 def cut(rows: Sequence[T], keys: Sequence[Key], page: Page) -> Slice[T]:
@@ -90,7 +104,7 @@ class PerParent:
         self._build = build
         self._key = key
         self._parents = parents
-        self._statements: dict[tuple[bool, ...], Select[*tuple[Any, ...]]] = {}
+        self._statements: dict[Kind, Select[*tuple[Any, ...]]] = {}
 
     async def pages(
         self, session: Statements, parents: Mapping[str, Sequence[int]], page: Page
@@ -101,14 +115,9 @@ class PerParent:
         """
         # A parent may stand in several places of the answer; its page is fetched once.
         distinct = {row[0]: row for row in zip(*parents.values(), strict=True)}.values()
-        parameters: dict[str, Any] = {
-            f"parent_{name}": [row[place] for row in distinct] for place, name in enumerate(parents)
-        }
-        parameters["page_limit"] = page.size + 1
-        for name, given in (("after", page.after), ("before", page.before)):
-            parameters.update({f"{name}_{place}": part for place, part in enumerate(given or ())})
+        values = {f"parent_{name}": [row[place] for row in distinct] for place, name in enumerate(parents)}
         grouped: dict[int, list[Any]] = defaultdict(list)
-        for row in await session.tuples(self._statement(page), parameters):
+        for row in await session.tuples(self._statement(Kind.of(page)), {**values, **parameters(page)}):
             grouped[row.parent_key].append(row)
         found = {}
         for parent_id in parents["id"]:
@@ -120,27 +129,14 @@ class PerParent:
             found[parent_id] = cut(rows, keys, page)
         return found
 
-    def _statement(self, page: Page) -> Select[*tuple[Any, ...]]:
-        kind = (page.after is not None, page.before is not None, page.from_end)
+    def _statement(self, kind: Kind) -> Select[*tuple[Any, ...]]:
         statement = self._statements.get(kind)
         if statement is None:
-            statement = self._statements[kind] = self._make(page)
+            statement = self._statements[kind] = self._make(kind)
         return statement
 
-    def _make(self, page: Page) -> Select[*tuple[Any, ...]]:
+    def _make(self, kind: Kind) -> Select[*tuple[Any, ...]]:
         arrays = [bindparam(f"parent_{name}", type_=ARRAY(BigInteger)) for name in self._parents]
         parent = func.unnest(*arrays).table_valued(*self._parents, name="parent").render_derived()
-        statement, order = self._build(parent.c)
-
-        def places(name: str) -> list[BindParameter[Any]]:
-            return [bindparam(f"{name}_{place}", type_=column.type) for place, column in enumerate(order)]
-
-        listed = _window(
-            statement,
-            order,
-            page,
-            after=places("after") if page.after is not None else None,
-            before=places("before") if page.before is not None else None,
-            limit=bindparam("page_limit", type_=BigInteger),
-        ).lateral("listed")
+        listed = window(*self._build(parent.c), kind).lateral("listed")
         return select(parent.c.id.label("parent_key"), listed).join(listed, true())

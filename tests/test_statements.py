@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
+from app import statements
 from app.settings import Settings
 from schema.channels import MESSAGES
 from schema.ids import encode
@@ -216,3 +217,20 @@ async def test_main_document_takes_so_many_statements(name: str, small: Workspac
     await ask(small, operation, is_known=True, n=100)
     all_known, _ = await ask(small, operation, is_known=True, n=100)
     assert (none_known, all_known) == budget
+
+
+@pytest.mark.parametrize("operation", [*LISTS.values(), *(operation for operation, _ in BUDGETS.values())])
+async def test_no_statement_is_made_anew(operation: str, small: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To write one with SQLAlchemy, and to compile it, takes longer than to run it."""
+    made: list[Any] = []
+
+    class Noted(statements.Prepared):
+        def __init__(self, statement: Any) -> None:
+            made.append(statement)
+            super().__init__(statement)
+
+    monkeypatch.setattr(statements, "Prepared", Noted)
+    await ask(small, operation, n=3)
+    made.clear()
+    await ask(small, operation, n=5)
+    assert not made, str(made[0])

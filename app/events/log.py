@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import Text, bindparam, func, select, text
+from sqlalchemy import BigInteger, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from app.db import Position, Stale, Statements, Write, among
@@ -252,11 +252,17 @@ async def positions(session: Statements, streams: Iterable[str]) -> dict[str, Po
     return {head.stream_id: Position(head.epoch, head.head_seq) for head in found}
 
 
+JOINED = select(func.concat("c", Membership.channel_id)).where(
+    Membership.user_id == bindparam("user_id", type_=BigInteger)
+)
+# As one array: with OR or IN over the subquery PostgreSQL would read all heads there are.
+FOLLOWED = func.array_cat(array([WORKSPACE, bindparam("own", type_=Text)]), func.array(JOINED.scalar_subquery()))
+VIEWER_HEADS = select(StreamHead.stream_id, StreamHead.epoch, StreamHead.head_seq).where(
+    StreamHead.stream_id == func.any(FOLLOWED)
+)
+
+
 async def viewer_positions(session: Statements, user_id: int) -> dict[str, Position]:
     """Where every stream that this user follows stands: their channels', their own, and the workspace's."""
-    joined = select(func.concat("c", Membership.channel_id)).where(Membership.user_id == user_id)
-    # As one array: with OR or IN over the subquery PostgreSQL would read all heads there are.
-    own = func.array_cat(array([WORKSPACE, user_stream(user_id)]), func.array(joined.scalar_subquery()))
-    followed = StreamHead.stream_id == func.any(own)
-    found = await session.tuples(select(StreamHead.stream_id, StreamHead.epoch, StreamHead.head_seq).where(followed))
+    found = await session.tuples(VIEWER_HEADS, {"user_id": user_id, "own": user_stream(user_id)})
     return {head.stream_id: Position(head.epoch, head.head_seq) for head in found}

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, func, insert, select, union_all, update
@@ -13,7 +14,7 @@ from app.db import Database, Position, Statements, Write, Written, among, has_te
 from app.errors import Conflict, ErrorCode, Invalid, NotFound
 from app.events.log import EventType, channel_stream, emit, rights_changed
 from app.models import Channel, Membership, StreamHead
-from app.pages import Page, Slice, cut, window
+from app.pages import LIMIT, Kind, Page, Slice, cut, parameters, window
 from app.permissions import Permission, Role
 from app.services.access import VIEWER, Actor, access_channel_alone, access_users, viewer, visible_to
 from app.services.idempotency import ClientKey, once
@@ -217,23 +218,28 @@ async def channels_by_id(session: Statements, actor: Actor, channel_ids: Sequenc
     return {channel.id: channel for channel in found}
 
 
+@cache
+def channels_listed(kind: Kind, *, archived: bool, is_search: bool) -> Select[*tuple[Any, ...]]:
+    by_name = func.lower(Channel.name)
+    joined = select(Membership.channel_id).where(Membership.user_id == VIEWER.id)
+
+    def part(whose: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+        statement = select(Channel, by_name.label("sort_name")).where(~Channel.is_dm, in_use(archived=archived), whose)
+        if is_search:
+            statement = statement.where(has_text(by_name))
+        return window(statement, [by_name, Channel.id], kind)
+
+    # Two lists, each by an index of its own: one would pass over any number of others' private channels.
+    both = union_all(part(~Channel.is_private), part(and_(Channel.is_private, Channel.id.in_(joined)))).subquery()
+    return select(both).order_by(both.c.sort_name, both.c.id).limit(LIMIT)
+
+
 async def channels_page(
     session: Statements, actor: Actor, page: Page, *, name_contains: str | None = None, archived: bool = False
 ) -> Slice[Channel]:
     """Public channels and the actor's own, by name; direct messages are not among them."""
-    by_name = func.lower(Channel.name)
-    joined = select(Membership.channel_id).where(Membership.user_id == actor.id)
-
-    def part(whose: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-        statement = select(Channel, by_name.label("sort_name")).where(~Channel.is_dm, in_use(archived=archived), whose)
-        if name_contains:
-            statement = statement.where(has_text(by_name, name_contains))
-        return window(statement, [by_name, Channel.id], page)
-
-    # Two lists, each by an index of its own: one would pass over any number of others' private channels.
-    both = union_all(part(~Channel.is_private), part(and_(Channel.is_private, Channel.id.in_(joined)))).subquery()
-    listed = select(both).order_by(both.c.sort_name, both.c.id).limit(page.size + 1)
-    rows: Sequence[Any] = await (search(session, listed) if name_contains else session.tuples(listed))
+    statement = channels_listed(Kind.of(page), archived=archived, is_search=bool(name_contains))
+    rows = await search(session, statement, {**parameters(page), "viewer_id": actor.id}, name_contains)
     return cut(rows, [(row.sort_name, row.id) for row in rows], page)
 
 
@@ -244,18 +250,24 @@ def in_use(*, archived: bool) -> ColumnElement[bool]:
     )
 
 
+@cache
+def joined_channels_listed(kind: Kind, *, archived: bool, is_dm: bool | None) -> Select[*tuple[Any, ...]]:
+    statement = (
+        select(Channel)
+        .join(Membership, Membership.channel_id == Channel.id)
+        .where(Membership.user_id == VIEWER.id, in_use(archived=archived))
+    )
+    if is_dm is not None:
+        statement = statement.where(Channel.is_dm == is_dm)
+    return window(statement, [Membership.channel_id], kind)
+
+
 async def joined_channels_page(
     session: Statements, actor: Actor, page: Page, *, archived: bool = False, is_dm: bool | None = None
 ) -> Slice[Channel]:
     """The channels that the actor is in, oldest channel first."""
-    statement = (
-        select(Channel)
-        .join(Membership, Membership.channel_id == Channel.id)
-        .where(Membership.user_id == actor.id, in_use(archived=archived))
-    )
-    if is_dm is not None:
-        statement = statement.where(Channel.is_dm == is_dm)
-    rows = await session.rows(window(statement, [Membership.channel_id], page))
+    statement = joined_channels_listed(Kind.of(page), archived=archived, is_dm=is_dm)
+    rows: Sequence[Any] = await session.tuples(statement, {**parameters(page), "viewer_id": actor.id})
     return cut(rows, [(row.id,) for row in rows], page)
 
 

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import BigInteger, Select, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
@@ -13,7 +14,7 @@ from app.db import Database, Statements, Write, Written, among, has_text, search
 from app.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
 from app.events.log import WORKSPACE, EventType, channel_stream, emit
 from app.models import Message, MessageReaction, Reaction, ReactionKind, User
-from app.pages import Page, PerParent, Slice, cut, window
+from app.pages import Kind, Page, PerParent, Slice, cut, parameters, window
 from app.permissions import Permission
 from app.services.access import Actor, access_message
 from app.services.reaction_images import check_image, image_path
@@ -172,17 +173,22 @@ async def reactions_by_id(
     return {reaction.id: reaction for reaction in await session.rows(statement, {"reaction_ids": list(wanted)})}
 
 
+@cache
+def reactions_listed(kind: Kind, *, of_kind: ReactionKind | None, is_search: bool) -> Select[*tuple[Any, ...]]:
+    statement = select(Reaction).where(Reaction.deleted_at.is_(None))
+    if of_kind is not None:
+        statement = statement.where(Reaction.kind == of_kind.value)
+    if is_search:
+        statement = statement.where(has_text(Reaction.code))
+    return window(statement, [Reaction.code], kind)
+
+
 async def reactions_page(
     session: Statements, page: Page, *, kind: ReactionKind | None = None, code_contains: str | None = None
 ) -> Slice[Reaction]:
     """The catalogue, by code."""
-    statement = select(Reaction).where(Reaction.deleted_at.is_(None))
-    if kind is not None:
-        statement = statement.where(Reaction.kind == kind.value)
-    if code_contains:
-        statement = statement.where(has_text(Reaction.code, code_contains))
-    listed = window(statement, [Reaction.code], page)
-    rows: Sequence[Any] = await (search(session, listed) if code_contains else session.rows(listed))
+    statement = reactions_listed(Kind.of(page), of_kind=kind, is_search=bool(code_contains))
+    rows = await search(session, statement, parameters(page), code_contains)
     return cut(rows, [(row.code,) for row in rows], page)
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -14,7 +15,7 @@ from app.db import Database, Statements, Write, among, has_text, search
 from app.errors import ErrorCode, Forbidden, NotFound
 from app.events.log import WORKSPACE, EventType, emit, user_stream
 from app.models import StreamHead, User
-from app.pages import Page, Slice, cut, window
+from app.pages import Kind, Page, Slice, cut, parameters, window
 from app.services.access import Actor, access_users
 from app.text import clean_line, clean_text, clean_url
 
@@ -124,13 +125,17 @@ async def last_seen(session: Statements, user_ids: Sequence[int]) -> dict[int, d
     return {row.id: row.last_seen_at for row in await session.tuples(LAST_SEEN, {"user_ids": list(set(user_ids))})}
 
 
+@cache
+def users_listed(kind: Kind, *, is_search: bool) -> Select[*tuple[Any, ...]]:
+    by_name = func.lower(User.name)
+    statement = window(select(User, by_name.label("sort_name")), [by_name, User.id], kind)
+    return statement.where(has_text(by_name)) if is_search else statement
+
+
 async def users_page(session: Statements, page: Page, *, name_contains: str | None = None) -> Slice[User]:
     """Everybody, by name."""
-    by_name = func.lower(User.name)
-    statement = window(select(User, by_name.label("sort_name")), [by_name, User.id], page)
-    if name_contains:
-        statement = statement.where(has_text(by_name, name_contains))
-    rows: Sequence[Any] = await (search(session, statement) if name_contains else session.tuples(statement))
+    statement = users_listed(Kind.of(page), is_search=bool(name_contains))
+    rows = await search(session, statement, parameters(page), name_contains)
     return cut(rows, [(row.sort_name, row.id) for row in rows], page)
 
 
