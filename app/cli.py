@@ -112,6 +112,15 @@ def _serve(options: Namespace) -> None:
     if options.workers > 1 and settings.redis_url is None:
         advice = "Set it to the URL of a Redis, or leave --workers away."
         raise StartError(f"Several workers need REDIS_URL: Redis carries events from one to the others. {advice}")
+    from app.manifest import read_manifest
+
+    manifest, served = None, None
+    if settings.persisted_documents is not None:
+        # What is wrong with it is said before anything starts, and once for all workers.
+        manifest = read_manifest(settings.persisted_documents)
+        from schema.persisted.served import served_schema
+
+        served = served_schema(settings, manifest)
     from app.server import listen, serve, welcome
 
     with listen(settings) as listener:
@@ -128,13 +137,19 @@ def _serve(options: Namespace) -> None:
             if options.workers == 1:
                 from app.main import create_app
 
-                app = create_app(settings, database.url)
+                app = create_app(settings, database.url, served=served)
                 serve(app, settings, listener, alive=database.alive, announce=announce)
             else:
                 from app.workers import serve_in_workers
 
                 serve_in_workers(
-                    options.workers, settings, database.url, listener, alive=database.alive, announce=announce
+                    options.workers,
+                    settings,
+                    manifest,
+                    database.url,
+                    listener,
+                    alive=database.alive,
+                    announce=announce,
                 )
             if not database.alive():
                 raise StartError("The embedded database has ended by itself. Start Parley again; the data are safe.")

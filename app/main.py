@@ -27,7 +27,8 @@ from app.settings import Settings
 from app.storage.choice import create_storage
 from schema.context import Services
 from schema.execution.subscribe import subscribe
-from schema.root import schema
+from schema.guard import ParleySchema
+from schema.persisted.served import served_schema
 from schema.transport.http import GraphQLEndpoint
 from schema.transport.reaction_images import route as reaction_images
 from schema.transport.websocket import SocketEndpoint
@@ -35,11 +36,21 @@ from schema.transport.websocket import SocketEndpoint
 READY_SECONDS = 1.0
 
 
-def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times: Times | None = None) -> "Application":
+def create_app(
+    settings: Settings,
+    url: str,
+    *,
+    keeps_house: bool = True,
+    times: Times | None = None,
+    served: ParleySchema | None = None,
+) -> "Application":
     """Parley on the database at `url` (SQLAlchemy's asyncpg form), which must be migrated.
+
+    `served` is the schema that the settings ask for, if it has been made already.
 
     Raises StartError or Invalid for settings that cannot be used.
     """
+    served = served or served_schema(settings)
     broker = Broker(settings.redis_url)
     storage = create_storage(settings)
 
@@ -96,7 +107,6 @@ def create_app(settings: Settings, url: str, *, keeps_house: bool = True, times:
             await storage.stop()
             await database.dispose()
 
-    served = schema if settings.introspection else schema.without_introspection()
     graphql = GraphQLEndpoint(served, graphiql=settings.graphiql)
     routes: list[BaseRoute] = [
         Route("/", _to_graphql),

@@ -78,6 +78,13 @@ def _switch(text: str) -> bool:
     return SWITCH[text.lower()]
 
 
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # `~name` of somebody whom this system does not know
+        raise ValueError("a path; there is no such home folder") from None
+
+
 def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text))
@@ -122,7 +129,7 @@ class Settings:
     db_url: str | None = _setting(database_url, None, secret=True)
     db_pool_size: int = _setting(_number(1, 1000), 10)
     redis_url: str | None = _setting(_redis_url, None, secret=True)
-    data_dir: Path = _setting(lambda text: Path(text).expanduser(), DATA_DIR, name="PARLEY_DATA_DIR")  # noqa: RUF009 # a field
+    data_dir: Path = _setting(_path, DATA_DIR, name="PARLEY_DATA_DIR")  # noqa: RUF009 # a field
 
     auth0_domain: str | None = _setting(_domain, None)
     auth0_api_identifier: str | None = _setting(str, None)
@@ -134,6 +141,9 @@ class Settings:
     cors_allow_origins: tuple[str, ...] = _setting(_list(_origin), ())
     graphiql: bool = _setting(_switch, default=True)
     introspection: bool = _setting(_switch, default=True)
+    persisted_documents: Path | None = _setting(_path, None)  # noqa: RUF009 # a field
+    persisted_documents_only: bool = _setting(_switch, default=False)
+    automatic_persisted_queries: bool = _setting(_switch, default=False)
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         _choice("debug", "info", "warning", "error"), "info"
     )
@@ -213,9 +223,23 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         given = [name for name in pair if _text(config, name)]
         if len(given) == 1:
             problems.append(f"{given[0]} is set, so set {' and '.join(set(pair) - set(given))} too.")
+    problems += _contradictions(values)
     if problems:
         raise SettingsError("\n".join(problems))
     return Settings(**values)
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    if not values.get("persisted_documents_only"):
+        return []
+    problems = []
+    if "persisted_documents" not in values:
+        advice = "so set PERSISTED_DOCUMENTS too, to the manifest of the documents that may run."
+        problems.append(f"PERSISTED_DOCUMENTS_ONLY is on, {advice}")
+    if values.get("automatic_persisted_queries"):
+        advice = "which lets clients add documents, cannot be on together. Switch one of them off."
+        problems.append(f"PERSISTED_DOCUMENTS_ONLY and AUTOMATIC_PERSISTED_QUERIES, {advice}")
+    return problems
 
 
 def _text(config: Config, name: str) -> str:

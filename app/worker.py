@@ -1,7 +1,8 @@
 """One of several server processes: what app/workers.py starts as `python -m app.worker DESCRIPTOR`.
 
-The descriptor is the listening socket. Standard input brings the settings and the database's URL in one line, and
-its end means that the parent is gone. Standard output takes a byte for every second that this process runs well.
+The descriptor is the listening socket. Standard input brings the settings, the manifest of persisted documents and
+the database's URL in one line, and its end means that the parent is gone. Standard output takes a byte for every second
+that this process runs well.
 """
 
 import os
@@ -12,13 +13,16 @@ import sys
 import threading
 import time
 from base64 import b64decode
+from collections.abc import Sequence
 from contextlib import suppress
 
 from app.errors import AppError
 from app.main import create_app
+from app.manifest import PersistedDocument
 from app.server import serve
 from app.settings import Settings, StartError
 from app.workers import STOP_SECONDS
+from schema.persisted.served import served_schema
 
 
 def main() -> None:
@@ -27,7 +31,8 @@ def main() -> None:
     os.set_blocking(signs, False)
     os.dup2(2, 1)  # whatever prints must not look like a sign of life
     settings: Settings
-    settings, url = pickle.loads(b64decode(sys.stdin.buffer.readline()))  # noqa: S301 - of the parent, by a pipe
+    manifest: Sequence[PersistedDocument] | None
+    settings, manifest, url = pickle.loads(b64decode(sys.stdin.buffer.readline()))  # noqa: S301 - of the parent, by a pipe
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def beat() -> bool:
@@ -37,7 +42,8 @@ def main() -> None:
 
     try:
         listener = socket.socket(fileno=int(sys.argv[1]))
-        serve(create_app(settings, url), settings, listener, alive=beat)
+        app = create_app(settings, url, served=served_schema(settings, manifest))
+        serve(app, settings, listener, alive=beat)
     except (StartError, AppError) as error:
         sys.exit(f"parley: {error}")
 

@@ -13,9 +13,10 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from app.manifest import PersistedDocument
 from app.server import GRACE_SECONDS, STOP_SIGNALS, configure_logging, ignore_stop_signals
 from app.settings import Settings, StartError
 
@@ -36,6 +37,7 @@ logger = logging.getLogger("parley.workers")
 def serve_in_workers(
     count: int,
     settings: Settings,
+    manifest: Sequence[PersistedDocument] | None,
     url: str,
     listener: socket.socket,
     *,
@@ -48,18 +50,16 @@ def serve_in_workers(
     """
     configure_logging(settings)
     try:
-        asyncio.run(_Workers(count, settings, url, listener, announce).run(alive))
+        asyncio.run(_Workers(count, (settings, manifest, url), listener, announce).run(alive))
     finally:
         ignore_stop_signals()
 
 
 class _Workers:
-    def __init__(
-        self, count: int, settings: Settings, url: str, listener: socket.socket, announce: Callable[[], None]
-    ) -> None:
+    def __init__(self, count: int, job: object, listener: socket.socket, announce: Callable[[], None]) -> None:
         self._count = self._awaited = count
-        # Handed over, since the environment and `.env`, read once more, might say something else by then.
-        self._job = b64encode(pickle.dumps((settings, url))) + b"\n"
+        # Handed over, since the environment, `.env` and the manifest, read once more, might say something else by then.
+        self._job = b64encode(pickle.dumps(job)) + b"\n"
         self._listener = listener
         self._announce = announce
         self._running: set[Process] = set()

@@ -26,6 +26,7 @@ from schema.execution.documents import Document, ValidDocuments
 from schema.execution.once import resolve_once
 from schema.execution.sink import OperationFailed
 from schema.limits import MAX_LENGTH, MAX_TOKENS, check_cost, check_shape
+from schema.persisted.documents import PersistedDocuments
 
 # How the library words that the budget of schema/limits/shape.py is spent; at 100 errors it says another thing.
 ABORTED = "Validation aborted."
@@ -38,6 +39,7 @@ class ParleySchema(strawberry.Schema):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.introspection = True
+        self.persisted = PersistedDocuments()
         self.documents = ValidDocuments()
         resolve_once(self.core)
 
@@ -45,7 +47,14 @@ class ParleySchema(strawberry.Schema):
         """The same schema for clients that may not explore it: no __schema, no __type, no "Did you mean"."""
         other = copy(self)
         other.introspection = False
-        other.documents = ValidDocuments()
+        other.documents = ValidDocuments(self.persisted.texts)
+        return other
+
+    def with_persisted(self, persisted: PersistedDocuments) -> Self:
+        """The same schema for clients that may send the ids of these."""
+        other = copy(self)
+        other.persisted = persisted
+        other.documents = ValidDocuments(persisted.texts)
         return other
 
     def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:  # noqa: FBT001, FBT002 - Strawberry's
@@ -63,24 +72,26 @@ class ParleySchema(strawberry.Schema):
         """
         document = self.documents.get(text)
         if document is None:
-            try:
-                node = parse(text, max_tokens=MAX_TOKENS, max_source_length=MAX_LENGTH)
-            except GraphQLError as error:
-                settled = settle_exception(error)
-                settled.locations = error.locations
-                raise OperationFailed([settled]) from None
+            node = _parsed(text)
             operation = _operation(node, name)
             if isinstance(operation, GraphQLError):
                 raise OperationFailed([operation])
-            errors = self.refuse(node)
-            if errors:
-                settle_errors(errors, operation=name, suggestions=self.introspection)
-                raise OperationFailed(errors)
-            document = self.documents.add(text, node)
+            document = self._validated(text, node, name)
         operation = _operation(document.node, name)
         if isinstance(operation, GraphQLError):
             raise OperationFailed([operation])
         return document, operation
+
+    def admit(self, text: str) -> Document:
+        """The valid document of this text, whichever operations are in it. Raises OperationFailed."""
+        return self.documents.get(text) or self._validated(text, _parsed(text), None)
+
+    def _validated(self, text: str, node: DocumentNode, name: str | None) -> Document:
+        errors = self.refuse(node)
+        if errors:
+            settle_errors(errors, operation=name, suggestions=self.introspection)
+            raise OperationFailed(errors)
+        return self.documents.add(text, node)
 
     def refuse(self, document: DocumentNode) -> list[GraphQLError]:
         """What is wrong with the document as such: its shape, or its validity. Settled errors."""
@@ -145,6 +156,15 @@ class Guard(SchemaExtension):
         if isinstance(operation, GraphQLError):
             return [operation]
         return check_cost(self._schema.core, document, operation, context.variables or {})
+
+
+def _parsed(text: str) -> DocumentNode:
+    try:
+        return parse(text, max_tokens=MAX_TOKENS, max_source_length=MAX_LENGTH)
+    except GraphQLError as error:
+        settled = settle_exception(error)
+        settled.locations = error.locations
+        raise OperationFailed([settled]) from None
 
 
 def _code(error: GraphQLError) -> TopLevelCode:

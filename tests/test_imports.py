@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module may import from its own floor and from those above it in this list.
 FLOORS = (
-    {"app.errors", "app.settings", "app.database_url", "app.permissions", "app.text", "app.limits"},
+    {"app.errors", "app.settings", "app.database_url", "app.permissions", "app.text", "app.limits", "app.manifest"},
     {
         "app.db",
         "app.models",

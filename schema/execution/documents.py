@@ -1,6 +1,7 @@
 """The documents last used that passed validation, by their text, with what was worked out about them."""
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -51,15 +52,20 @@ class Document:
 
 
 class ValidDocuments:
-    """One per schema."""
+    """One per schema. Those of `kept` are never pushed out by others."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Collection[str] = frozenset()) -> None:
+        self._to_keep = kept
+        self._kept: dict[str, Document] = {}
         self._documents: Recent[str, Document] = Recent(REMEMBERED_DOCUMENTS)
 
     def get(self, text: str) -> Document | None:
-        return self._documents.recall(text)
+        return self._kept.get(text) or self._documents.recall(text)
 
     def add(self, text: str, node: DocumentNode) -> Document:
         """A long text is not remembered."""
         made = Document(node, switch_names(node))
+        if text in self._to_keep:
+            self._kept[text] = made
+            return made
         return self._documents.remember(text, made) if len(text) <= REMEMBERED_LENGTH else made

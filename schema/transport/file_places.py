@@ -9,7 +9,7 @@ from typing import Any
 
 from app.storage import Incoming
 from schema.transport.refusal import Refused
-from schema.transport.request import GraphQLRequest, check_request, read_json
+from schema.transport.request import SentRequest, check_request, read_json
 
 OPERATIONS, MAP = "operations", "map"
 MAX_FILES = 10
@@ -28,14 +28,14 @@ class _Place:
     key: str | int
 
 
-def read_operations(text: bytes) -> GraphQLRequest:
+def read_operations(text: bytes) -> SentRequest:
     return check_request(read_json(text, f"'{OPERATIONS}'"), f"'{OPERATIONS}'")
 
 
 class FilePlaces:
     """The places in one request's variables. Each takes one file, each file goes to one."""
 
-    def __init__(self, request: GraphQLRequest, map_: bytes) -> None:
+    def __init__(self, request: SentRequest, map_: bytes) -> None:
         given = read_json(map_, f"'{MAP}'")
         if not isinstance(given, dict) or not all(isinstance(paths, list) for paths in given.values()):
             raise Refused(400, _HOW_TO_MAP)

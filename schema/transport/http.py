@@ -17,7 +17,7 @@ from strawberry.types.execution import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from app.auth import Claims
-from app.errors import AppError, Unauthenticated
+from app.errors import Unauthenticated
 from schema.context import Context, Services
 from schema.errors import TopLevelCode, coded, settle_exception
 from schema.execution.execute import execute
@@ -25,6 +25,7 @@ from schema.execution.operation import is_subscription
 from schema.execution.sink import OperationFailed
 from schema.execution.subscribe import subscribe
 from schema.guard import ParleySchema
+from schema.persisted.resolve import resolve
 from schema.transport.accept import JSON, choose, prefers_html, takes_events
 from schema.transport.body import Body, answer_early
 from schema.transport.graphiql import graphiql_page
@@ -37,6 +38,7 @@ from schema.transport.response import COMMON_HEADERS, Encoded, respond_errors, r
 
 METHODS = "GET, HEAD, POST, OPTIONS"
 ACCEPT_LIMIT = 1_000
+DOCUMENTS = {"query", "documentId", "extensions"}  # the parameters that bring or name one
 NOT_ACCEPTABLE = (
     "Answers are application/graphql-response+json or application/json, those of subscriptions text/event-stream. "
     "Accept one."
@@ -101,14 +103,15 @@ class GraphQLEndpoint:
         accept = ", ".join(request.headers.getlist("accept"))[:ACCEPT_LIMIT]
         media_type = choose(accept)
         try:
-            if request.method in {"GET", "HEAD"} and prefers_html(accept) and "query" not in request.query_params:
+            is_visit = request.method in {"GET", "HEAD"} and prefers_html(accept)
+            if is_visit and not request.query_params.keys() & DOCUMENTS:
                 return self._page or PlainTextResponse("There is no explorer on this server.", 404, COMMON_HEADERS)
             return await self._answer(request, accept)
+        except OperationFailed as failed:
+            return respond_result(ExecutionResult(data=None, errors=failed.errors), media_type or JSON)
         except Refused as refused:
             error = coded(refused.message, refused.code)
             return respond_errors([error], media_type or JSON, refused.status, refused.headers)
-        except AppError as error:
-            return respond_errors([settle_exception(error)], media_type or JSON)
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets JSON and the log its traceback
@@ -129,15 +132,13 @@ class GraphQLEndpoint:
         if is_form:
             return await self._answer_form(request, claims, address, media_type)
         if method == "GET":
-            read = read_query_string(request.scope["query_string"])
+            sent = read_query_string(request.scope["query_string"])
         else:
-            read = await read_body(request.receive, seconds=self._body_seconds)
+            sent = await read_body(request.receive, seconds=self._body_seconds)
+        read = resolve(self._schema, sent)
         # The word is looked for first, so that the text of a query is not checked twice.
         if takes_events(accept) and request.method != "HEAD" and "subscription" in read.query:
-            try:
-                _, operation = self._schema.operation(read.query, read.operation_name)
-            except OperationFailed as failed:
-                return respond_result(ExecutionResult(data=None, errors=failed.errors), media_type)
+            _, operation = self._schema.operation(read.query, read.operation_name)
             if is_subscription(operation):
                 read = replace(read, last_event_id=request.headers.get("last-event-id") or None)
                 return await self._subscriptions.answer(request, read, claims, address, media_type)
@@ -152,10 +153,10 @@ class GraphQLEndpoint:
         async with Context(services, claims, address) as context:
             user_id = (await context.actor()).id
         async with (
-            self._forms.read(request, user_id, services.settings.max_file_size_bytes) as read,
+            self._forms.read(request, user_id, services.settings.max_file_size_bytes) as sent,
             Context(services, claims, address) as context,
         ):
-            return await self._execute(read, "POST", context, media_type)
+            return await self._execute(resolve(self._schema, sent), "POST", context, media_type)
 
     async def _execute(
         self, read: GraphQLRequest, method: str, context: Context, media_type: str

@@ -18,7 +18,7 @@ from schema.errors import TopLevelCode
 from schema.transport.body import Pace, PacedBody
 from schema.transport.file_places import MAP, MAX_FILES, OPERATIONS, FilePlaces, read_operations
 from schema.transport.refusal import Refused
-from schema.transport.request import FORM, MAX_BODY_BYTES, GraphQLRequest
+from schema.transport.request import FORM, MAX_BODY_BYTES, SentRequest
 from schema.transport.spool import Spool
 from schema.transport.upload_slots import UploadSlots
 
@@ -43,7 +43,7 @@ class Forms:
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="spool")
 
     @asynccontextmanager
-    async def read(self, request: Request, user_id: int, max_file_bytes: int) -> AsyncGenerator[GraphQLRequest, None]:
+    async def read(self, request: Request, user_id: int, max_file_bytes: int) -> AsyncGenerator[SentRequest, None]:
         """The request with its files, which are closed in the end. Raises Refused, RateLimited and Unavailable."""
         boundary = _boundary(request.headers.get("content-type", ""))
         limit = MAX_FILES * max_file_bytes + REST_BYTES
@@ -62,7 +62,7 @@ class Forms:
                 for spool in spools:
                     spool.close()
 
-    async def _read(self, parts: "_Parts", max_file_bytes: int, spools: list[Spool]) -> GraphQLRequest:
+    async def _read(self, parts: "_Parts", max_file_bytes: int, spools: list[Spool]) -> SentRequest:
         request = read_operations(await parts.text(OPERATIONS))
         places = FilePlaces(request, await parts.text(MAP))
         while (part := await parts.next()) is not None:

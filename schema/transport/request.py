@@ -26,8 +26,23 @@ _CHARSET = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
+class SentRequest:
+    """One well-formed GraphQL-over-HTTP request, as it was sent: with its document or with what names one, or both.
+
+    Of `extensions` there is what `persistedQuery` has, whatever that is. schema/persisted/resolve.py makes it a
+    GraphQLRequest.
+    """
+
+    query: str | None
+    operation_name: str | None
+    variables: dict[str, Any] | None
+    document_id: str | None = None
+    persisted_query: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """One well-formed GraphQL-over-HTTP request. `extensions` is checked, and no more: this server has none."""
+    """A request with its document."""
 
     query: str
     operation_name: str | None
@@ -35,7 +50,7 @@ class GraphQLRequest:
     last_event_id: str | None = None  # a cursor that is as good as one more in the subscription's `after`
 
 
-def read_query_string(query_string: bytes) -> GraphQLRequest:
+def read_query_string(query_string: bytes) -> SentRequest:
     """A GET request; variables and extensions are JSON texts, and an empty parameter is none."""
     if len(query_string) > MAX_QUERY_STRING_BYTES:
         raise Refused(414, f"The URL's query part is limited to {MAX_QUERY_STRING_BYTES:,} bytes. Use POST.")
@@ -76,7 +91,7 @@ def check_content(headers: Headers) -> bool:
     return is_form
 
 
-async def read_body(receive: Receive, *, seconds: float = BODY_SECONDS) -> GraphQLRequest:
+async def read_body(receive: Receive, *, seconds: float = BODY_SECONDS) -> SentRequest:
     """A POST request with a JSON body, which must arrive within so many seconds."""
     return check_request(read_json(await _bytes(receive, seconds), "The body"))
 
@@ -111,23 +126,25 @@ def read_json(text: bytes, what: str) -> Any:
         raise Refused(400, f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from None
 
 
-def check_request(given: Any, what: str = "The body") -> GraphQLRequest:
+def check_request(given: Any, what: str = "The body") -> SentRequest:
     """The members of a request, decoded already; raises Refused."""
     if isinstance(given, list):
         raise Refused(400, "Batches are not supported: send one request per operation, not an array of them.")
     if not isinstance(given, dict):
         raise Refused(400, f"{what} must be a JSON object with a 'query'.")
-    query = given.get("query")
-    extensions = _typed(given, "extensions", dict, "an object") or {}
-    if query is None and "persistedQuery" in extensions:
-        # What the links of Apollo and urql look for: they send the document from then on.
-        raise Refused(400, "PersistedQueryNotSupported")
-    if query is None:
+    query, document_id = given.get("query"), given.get("documentId")
+    persisted_query = (_typed(given, "extensions", dict, "an object") or {}).get("persistedQuery")
+    has_id = document_id is not None or persisted_query is not None
+    if query == "" and has_id:
+        query = None  # graphql-ws sends nothing without a query
+    if query is None and not has_id:
         raise Refused(400, "There is no 'query'. Send the GraphQL document as text under that name.")
-    if not isinstance(query, str) or not query.strip():
-        raise Refused(400, "'query' must be a text, and not an empty one.")
-    name = _typed(given, "operationName", str, "a text")
-    return GraphQLRequest(query, name or None, _typed(given, "variables", dict, "an object"))
+    for name, value in (("query", query), ("documentId", document_id)):
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            raise Refused(400, f"'{name}' must be a text, and not an empty one.")
+    operation_name = _typed(given, "operationName", str, "a text")
+    variables = _typed(given, "variables", dict, "an object")
+    return SentRequest(query, operation_name or None, variables, document_id, persisted_query)
 
 
 def _typed(given: Mapping[str, Any], name: str, type_: type[Any], expected: str) -> Any:

@@ -97,10 +97,11 @@ def _operation(message: dict[str, Any]) -> dict[str, Any]:
         raise Violation(BAD_MESSAGE, "A 'subscribe' must have a 'payload' with the 'query'.")
     extensions = _object(payload, "extensions") or {}
     _object(payload, "variables")
-    for name in ("query", "operationName"):
+    for name in ("query", "documentId", "operationName"):
         if not isinstance(payload.get(name), str | None):
             raise Violation(BAD_MESSAGE, f"'{name}' must be a text, not {_kind(payload[name])}.")
-    if payload.get("query") is None and "persistedQuery" not in extensions:
+    has_id = payload.get("documentId") is not None or extensions.get("persistedQuery") is not None
+    if payload.get("query") is None and not has_id:
         raise Violation(BAD_MESSAGE, "The 'payload' must have a 'query', the GraphQL document as text.")
     return payload
 

@@ -8,13 +8,15 @@ from graphql import GraphQLError
 from strawberry.types.graphql import OperationType
 
 from schema.context import Context
-from schema.errors import settle_exception
+from schema.errors import coded, settle_exception
 from schema.execution.encode import encode_result
 from schema.execution.execute import Answer, execute
 from schema.execution.operation import is_subscription
 from schema.execution.sink import OperationFailed, Running, Sink
 from schema.guard import ParleySchema
-from schema.transport.request import GraphQLRequest
+from schema.persisted.resolve import resolve
+from schema.transport.refusal import Refused
+from schema.transport.request import GraphQLRequest, SentRequest
 from schema.transport.sessions import Session
 
 Subscribe: TypeAlias = Callable[[GraphQLRequest, Session, Sink], Awaitable[Running]]
@@ -57,9 +59,10 @@ class SocketOperation:
     def is_over(self) -> bool:
         return self._forget is None
 
-    async def run(self, request: GraphQLRequest, schema: ParleySchema, subscribe: Subscribe) -> None:
+    async def run(self, sent: SentRequest, schema: ParleySchema, subscribe: Subscribe) -> None:
         """Answer a query or mutation; start a subscription, which then needs no task."""
         try:
+            request = resolve(schema, sent)
             _, operation = schema.operation(request.query, request.operation_name)
             if is_subscription(operation):
                 self._started(await subscribe(request, self._session, self))
@@ -67,6 +70,8 @@ class SocketOperation:
                 self._answer(await self._execute(request, schema))
         except OperationFailed as failed:
             self.fail(failed.errors)
+        except Refused as refused:
+            self.fail([coded(refused.message, refused.code)])
         except Exception as error:  # noqa: BLE001 - the client is told, and the log has the traceback
             self.fail([settle_exception(error)])
 

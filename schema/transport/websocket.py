@@ -16,7 +16,7 @@ from schema.errors import TopLevelCode, coded, settle_exception
 from schema.guard import ParleySchema
 from schema.transport.handshake import SUBPROTOCOL, may_connect, token_of
 from schema.transport.refusal import Refused
-from schema.transport.request import GraphQLRequest, check_request
+from schema.transport.request import SentRequest, check_request
 from schema.transport.sessions import EXPIRED, FORBIDDEN, NOTICE_SECONDS, TRY_AGAIN, Session, TooManySessions
 from schema.transport.socket_messages import (
     BAD_MESSAGE,
@@ -91,7 +91,7 @@ class SocketConnection:
         self._session = session
         self._init_timer: asyncio.TimerHandle | None = None
         self._operations: dict[str, SocketOperation] = {}
-        self._waiting: dict[str, GraphQLRequest] = {}
+        self._waiting: dict[str, SentRequest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, receive: Receive) -> None:
