@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.http_connection import HttpConnection
+from app.metrics import metrics
 from app.settings import DATA_DIR, Settings, StartError
 from app.sockets import SOCKETS
 
@@ -73,7 +74,8 @@ def serve(
     server = _WatchedServer(config, alive, announce, lambda: app.state.services.sessions.drain())  # noqa: PLW0108 - as said
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
         signal.signal(signal.SIGHUP, server.handle_exit)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    counted = metrics(settings.metrics_port, lambda: getattr(app.state, "services", None))
+    with counted, asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(app.state.prepare())
         runner.run(server.serve(sockets=[listener]))
     ignore_stop_signals()

@@ -136,6 +136,7 @@ class Settings:
 
     host: str = _setting(_matching(r"[A-Za-z0-9.:_-]+", "an address or a host name, such as 0.0.0.0"), "127.0.0.1")
     port: int = _setting(_number(0, LARGEST_PORT), 8000)
+    metrics_port: int | None = _setting(_number(1, LARGEST_PORT), None)
     public_url: str | None = _setting(_base, None)
     trusted_proxies: tuple[str, ...] = _setting(_list(_network), ())
     cors_allow_origins: tuple[str, ...] = _setting(_list(_origin), ())

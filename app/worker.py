@@ -1,8 +1,8 @@
-"""One of several server processes: what app/workers.py starts as `python -m app.worker DESCRIPTOR`.
+"""One of several server processes: what app/workers.py starts as `python -m app.worker DESCRIPTOR NUMBER`.
 
-The descriptor is the listening socket. Standard input brings the settings, the manifest of persisted documents and
-the database's URL in one line, and its end means that the parent is gone. Standard output takes a byte for every second
-that this process runs well.
+The descriptor is the listening socket, the number counts the processes from 0 on. Standard input brings the settings,
+the manifest of persisted documents and the database's URL in one line, and its end means that the parent is gone.
+Standard output takes a byte for every second that this process runs well.
 """
 
 import os
@@ -15,6 +15,7 @@ import time
 from base64 import b64decode
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from app.errors import AppError
 from app.main import create_app
@@ -42,6 +43,8 @@ def main() -> None:
 
     try:
         listener = socket.socket(fileno=int(sys.argv[1]))
+        if settings.metrics_port is not None:
+            settings = replace(settings, metrics_port=settings.metrics_port + int(sys.argv[2]))
         app = create_app(settings, url, served=served_schema(settings, manifest))
         serve(app, settings, listener, alive=beat)
     except (StartError, AppError) as error:

@@ -70,7 +70,7 @@ class _Workers:
         for stop in STOP_SIGNALS:
             if signal.getsignal(stop) != signal.SIG_IGN:  # as nohup leaves SIGHUP
                 signal.signal(stop, lambda *_: loop.call_soon_threadsafe(self._stopping.set))
-        tasks = [asyncio.create_task(self._keep()) for _ in range(self._count)]
+        tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
         while alive() and not self._stopping.is_set():
             await self._pause(1)
         self._stopping.set()
@@ -83,13 +83,13 @@ class _Workers:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _keep(self) -> None:
+    async def _keep(self, number: int) -> None:
         """One worker after the other, until all shall stop."""
         deaths, was_up = 0, False
         try:
             while not self._stopping.is_set():
                 begin = time.monotonic()
-                process = await self._start()
+                process = await self._start(number)
                 if await self._hear(process, START_SECONDS):
                     self._awaited -= not was_up
                     if not was_up and not self._awaited:
@@ -112,10 +112,10 @@ class _Workers:
         finally:
             self._stopping.set()
 
-    async def _start(self) -> Process:
+    async def _start(self, number: int) -> Process:
         listener = self._listener.fileno()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.worker", str(listener)),
+            *(sys.executable, "-m", "app.worker", str(listener), str(number)),
             stdin=PIPE,
             stdout=PIPE,
             pass_fds=[listener],

