@@ -31,7 +31,7 @@ async def remote(
         httpx.AsyncClient(transport=transport, base_url="http://parley.test") as http,
     ):
         services = app.state.services
-        yield Workspace(services.database, LocalIssuer(settings.data_dir), http), services.storage
+        yield Workspace(services, LocalIssuer(settings.data_dir), http), services.storage
 
 
 async def test_a_file_comes_is_read_and_goes(remote: tuple[Workspace, Storage], s3: S3Server) -> None:  # noqa: F811 - as above

@@ -71,7 +71,7 @@ async def test_a_new_server_asks_who_is_there(place: Place) -> None:
 async def test_while_redis_is_away_nobody_is_taken_for_gone(place: Place, redis: RedisServer) -> None:
     place = replace(place, settings=replace(place.settings, redis_url=redis.url))
     # Nobody is told by a summary, but for the one that is asked for when Redis is back.
-    times = replace(QUICK, silence=0.5, summary=3600.0)
+    times = replace(QUICK, silence=1.5, summary=3600.0)
     async with serving(place, times) as one, serving(place, times) as other:
         stays, leaves, comes = [await one.person(f"outage-{name}") for name in ("stays", "leaves", "comes")]
         async with watching(one, "watcher", stays, leaves, comes) as listening, other.device(stays.name):

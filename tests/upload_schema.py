@@ -121,5 +121,5 @@ def alone(data_dir: Path, url: str, *, forms: Forms, max_file_size_mb: int = 1) 
     """The real app, with the toy in place of its schema; it is started by whoever serves it."""
     environment = {"PARLEY_DATA_DIR": str(data_dir), "MAX_FILE_SIZE_MB": str(max_file_size_mb)}
     app = create_app(load_settings(environment, env_file=None), url, keeps_house=False)
-    app.router.routes.insert(0, Route("/graphql", GraphQLEndpoint(SCHEMA, forms=forms)))
+    app.shortest = GraphQLEndpoint(SCHEMA, forms=forms)
     return app
