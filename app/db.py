@@ -36,7 +36,7 @@ from sqlalchemy.sql.selectable import TextualSelect, TypedReturnsRows
 from typing_extensions import TypeVarTuple
 
 from app.errors import Unavailable
-from app.read_pool import ReadPool, as_database_error
+from app.read_pool import ReadPool, driver_errors
 from app.statements import prepared
 
 T = TypeVar("T")
@@ -45,6 +45,7 @@ Ts = TypeVarTuple("Ts")
 # Deadlock, serialization failure: nothing was written, another try may pass.
 RETRIED_SQLSTATES = frozenset({"40P01", "40001"})
 MAX_TRIES = 12
+ROLL_BACK_SECONDS = 5
 WAIT_SECONDS = 10  # for a connection, or for a turn to write
 SERVER_SETTINGS = {
     "application_name": "parley",
@@ -99,6 +100,10 @@ class Statements(ABC):
     async def tuples(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """All rows of a select of several columns."""
 
+    @abstractmethod
+    async def constant(self, statement: Any, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """The same for a statement that is made once, and has no JSON: by the driver itself, which is much faster."""
+
 
 class Reader(Statements):
     """One snapshot, until it is renewed. Close it when the answer is complete."""
@@ -128,6 +133,9 @@ class Reader(Statements):
     async def tuples(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
         return await self._fetch(statement, parameters)
 
+    async def constant(self, statement: Any, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        return await self._fetch(statement, parameters)
+
     async def _fetch(self, statement: Any, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
         known = prepared(statement)
         values = known.values(parameters)
@@ -143,10 +151,13 @@ class Reader(Statements):
                 self._connection = await self._pool.take()
             self._sent(known.sql, values)
             try:
-                found: Sequence[Any] = await self._connection.fetch(known.sql, *values, record_class=known.record_class)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                self._failure = as_database_error(error, known.sql, is_lost=self._connection.is_closed())
-                raise self._failure from error
+                with driver_errors(self._connection, known.sql):
+                    found: Sequence[Any] = await self._connection.fetch(
+                        known.sql, *values, record_class=known.record_class
+                    )
+            except DBAPIError as error:
+                self._failure = error
+                raise
             if found:
                 known.learn(found[0])
             return found
@@ -175,8 +186,16 @@ class Reader(Statements):
 class Write(Statements):
     """One transaction. `at_end` registers what must be its last statements; `positions` is what they report."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        driver: Any = None,
+        sent: Callable[[str, Sequence[Any]], None] = lambda _sql, _values: None,
+    ) -> None:
+        """`driver` is the driver's connection beneath, if the transaction was begun by that."""
         self._connection = connection
+        self._driver = driver
+        self._sent = sent
         self._endings: list[Callable[[], Awaitable[None]]] = []
         self.positions: dict[str, Position] = {}
         self.attached: dict[type, object] = {}  # what a layer above keeps with this transaction, by its type
@@ -200,6 +219,18 @@ class Write(Statements):
 
     async def tuples(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
         return cast("Sequence[Any]", (await self._execute(statement, parameters)).all())
+
+    async def constant(self, statement: Any, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        if self._driver is None:
+            return cast("Sequence[Any]", await self.tuples(statement, parameters))
+        known = prepared(statement)
+        values = known.values(parameters)
+        self._sent(known.sql, values)
+        with driver_errors(self._driver, known.sql):
+            found: Sequence[Any] = await self._driver.fetch(known.sql, *values, record_class=known.record_class)
+        if found:
+            known.learn(found[0])
+        return found
 
     async def run(self, statement: Any, parameters: Any = None) -> int:
         """Run a statement that returns no rows. The number of rows it touched."""
@@ -236,6 +267,7 @@ class Database:
             connect_args={"server_settings": SERVER_SETTINGS, "timeout": 5},
         )
         listen(self._engine.sync_engine, "checkout", _refuse_closed)
+        self._writing = self._engine.execution_options(isolation_level="AUTOCOMMIT")  # `_transaction` does it
         self._pool = ReadPool(url, size=pool_size, wait_seconds=WAIT_SECONDS, settings=SERVER_SETTINGS)
         self._turns = asyncio.Semaphore(max(1, pool_size // 2))
         # Called with each committed unit of work. It must not raise, nor take long: the answer waits for it.
@@ -257,8 +289,7 @@ class Database:
         """Run `unit` in a transaction and commit. It may run several times, so its only effects are its statements."""
         for attempt in range(1, MAX_TRIES + 1):
             try:
-                async with self._turn(), self._engine.begin() as connection:
-                    write = Write(connection)
+                async with self._turn(), self._transaction() as write:
                     value = await unit(write)
                     await write.finish()
                 self.after_commit(write)
@@ -272,6 +303,25 @@ class Database:
             # Spread the competitors, or they meet again.
             await asyncio.sleep(random.uniform(0, 0.004 * attempt))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncGenerator[Write, None]:
+        """Begun and ended by the driver, so that statements may go by it as well as by SQLAlchemy."""
+        async with self._writing.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            with driver_errors(driver, "BEGIN"):
+                await driver.execute("BEGIN")
+            try:
+                yield Write(connection, driver, self._note)
+            except BaseException:
+                await _roll_back(connection, driver)
+                raise
+            try:
+                with driver_errors(driver, "COMMIT"):
+                    await driver.execute("COMMIT")
+            except BaseException:
+                await _roll_back(connection, driver)
+                raise
 
     @asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None, None]:
@@ -297,6 +347,21 @@ class Database:
         await self._pool.close()
         with suppress(OSError):
             await self._engine.dispose()
+
+
+async def _roll_back(connection: AsyncConnection, driver: Any) -> None:
+    """A connection of which it is not known that its transaction is over does not go back to the pool."""
+    try:
+        if not driver.is_closed():
+            await driver.execute("ROLLBACK", timeout=ROLL_BACK_SECONDS)
+            return
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        driver.terminate()
+    except BaseException:
+        driver.terminate()
+        await connection.invalidate()
+        raise
+    await connection.invalidate()
 
 
 def _refuse_closed(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
@@ -354,4 +419,6 @@ def sqlstate(error: DBAPIError) -> str | None:
 
 def violated(error: DBAPIError) -> str | None:
     """The name of the constraint or unique index that a statement ran into, or None."""
-    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+    # By SQLAlchemy the driver's error is what caused `orig`, by the driver it is `orig` itself.
+    causes = error.orig, getattr(error.orig, "__cause__", None)
+    return next((cause.constraint_name for cause in causes if isinstance(cause, asyncpg.PostgresError)), None)

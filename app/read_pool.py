@@ -8,7 +8,8 @@ By the driver itself: SQLAlchemy writes the statements, but running one through 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -98,8 +99,21 @@ class ReadPool:
             self._free.release()
 
 
+@contextmanager
+def driver_errors(connection: asyncpg.Connection, sql: str) -> Iterator[None]:
+    """Have what the connection raises in the block look as if it came by SQLAlchemy."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise as_database_error(error, sql, is_lost=connection.is_closed()) from error
+
+
 def as_database_error(error: Exception, sql: str, *, is_lost: bool) -> exc.DBAPIError:
     """The driver's error as SQLAlchemy would raise it, so that failures of reads and of writes look the same."""
-    kind: Any = exc.InterfaceError if isinstance(error, asyncpg.InterfaceError) else exc.DBAPIError
+    kind: Any = exc.DBAPIError
+    if isinstance(error, asyncpg.InterfaceError):
+        kind = exc.InterfaceError
+    elif isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        kind = exc.IntegrityError
     made: exc.DBAPIError = kind(sql, None, error, connection_invalidated=is_lost)
     return made

@@ -108,7 +108,7 @@ async def access_channel(
 ) -> ChannelAccess:
     found: Sequence[Any] = []
     if channel_id is not None:
-        found = await session.tuples(CHANNEL, {"channel_id": channel_id, "viewer_id": actor.id})
+        found = await session.constant(CHANNEL, {"channel_id": channel_id, "viewer_id": actor.id})
     if not found:
         raise NotFound("channel", field=["channelId"])
     standing = standing_of(found[0], actor)

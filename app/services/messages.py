@@ -84,7 +84,7 @@ async def post(write: Write, actor: Actor, draft: Draft, place: Place) -> Messag
     stream = channel_stream(draft.channel_id)
     # Before the stream's counter is locked: whoever waits for a file must not hold up the channel.
     files = await access_unattached(write, actor, draft.channel_id, draft.file_ids)
-    posted: Sequence[Any] = await write.tuples(
+    posted = await write.constant(
         POST,
         {
             "stream": stream,
