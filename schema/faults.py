@@ -20,7 +20,7 @@ _OVER_TIME = "57014"
 # Where an error came from is told by our own lines; the last ones are mostly in a library.
 _ROOT = Path(__file__).parents[1]
 _OURS = (f"{_ROOT / 'app'}/", f"{_ROOT / 'schema'}/")
-_STATEMENTS = str(_ROOT / "app" / "db.py")
+_STATEMENTS = {str(_ROOT / "app" / name) for name in ("db.py", "read_pool.py")}
 # The driver reports a connection that died between two statements without a SQLSTATE.
 _LOST_CONNECTION = ("connection is closed", "connection was closed", "connection has been closed")
 # These are worded from names and types. Other texts may repeat a message, a token or a variable's value
@@ -110,8 +110,8 @@ def log_fault(error: BaseException, *, operation: str | None, path: str) -> str:
 class Place:
     """Two failures of one operation with the same place are one fault: the rows of a list fail alike, a thousand times.
 
-    SQL errors all end in the same line of a library, so the last line of ours counts (that of app/db.py, through which
-    every statement goes, does not), and what PostgreSQL says.
+    SQL errors all end in the same line of a library, so the last line of ours counts (those of app/db.py and app/read_pool.py, through
+    which every statement goes, do not), and what PostgreSQL says.
     """
 
     kind: type[BaseException]
@@ -123,6 +123,6 @@ class Place:
 
 def place(error: BaseException) -> Place:
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if frame.filename.startswith(_OURS) and frame.filename != _STATEMENTS]
+    ours = [frame for frame in frames if frame.filename.startswith(_OURS) and frame.filename not in _STATEMENTS]
     last = (ours or frames or [traceback.FrameSummary("", 0, "")])[-1]
     return Place(type(error), last.filename, last.lineno or 0, sqlstate(error), _constraint(error))
