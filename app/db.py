@@ -309,14 +309,10 @@ class Database:
         """Begun and ended by the driver, so that statements may go by it as well as by SQLAlchemy."""
         async with self._writing.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
-            with driver_errors(driver, "BEGIN"):
-                await driver.execute("BEGIN")
             try:
+                with driver_errors(driver, "BEGIN"):
+                    await driver.execute("BEGIN")
                 yield Write(connection, driver, self._note)
-            except BaseException:
-                await _roll_back(connection, driver)
-                raise
-            try:
                 with driver_errors(driver, "COMMIT"):
                     await driver.execute("COMMIT")
             except BaseException:

@@ -57,9 +57,10 @@ def metrics(port: int | None, services: Callable[[], Services | None]) -> Iterat
     registry.register(Counts(services))
     try:
         server, thread = start_http_server(port, addr=ADDRESS, registry=registry)
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter, of a worker's number, beyond 65535
         advice = "Set METRICS_PORT to a free one, or leave it away."
-        raise StartError(f"Cannot serve metrics on port {port}: {error.strerror}. {advice}") from None
+        reason = error.strerror if isinstance(error, OSError) else "there is no such port"
+        raise StartError(f"Cannot serve metrics on port {port}: {reason}. {advice}") from None
     try:
         yield
     finally:

@@ -46,7 +46,8 @@ class Prepared:
         """Take the names of the columns from a row, for a statement that is used again."""
         self._uses += 1
         if self._uses == 2:  # noqa: PLR2004 - again
-            columns = {name: property(itemgetter(place)) for place, name in enumerate(row.keys())}
+            # By name: a column more, of a migration beside this process, would move the others.
+            columns = {name: property(itemgetter(name)) for name in row.keys()}  # noqa: SIM118 - a Record iterates over values
             self.record_class = type("Row", (Row,), columns)
 
 

@@ -75,7 +75,7 @@ class Services:
 
     def moment(self) -> Moment | None:
         """What is known here now; None while other processes may write what is not heard of here."""
-        workspace = self.hub.workspace if self.hub.is_current else None
+        workspace = self.hub.workspace if self.hub.has_caught_up else None
         return self.known_rows.moment(workspace) if workspace is not None else None
 
 
@@ -91,6 +91,8 @@ class Context:
         self.session = session
         # Before the snapshot, which is taken by the first statement.
         self._moment = services.moment()
+        self._may_remember = True
+        self._has_remembered = False
         self.reader: Reader = services.database.read()
         self._actor: Actor | None = None
         self._user: User | None = None
@@ -174,24 +176,29 @@ class Context:
 
     def read_anew(self) -> None:
         """Show nothing that is remembered: an event must not be shown with what it has changed as it was before."""
-        self._moment = None
+        self._may_remember = False
 
     async def users(self, ids: Sequence[int]) -> dict[int, User]:
         """To be shown, perhaps from memory."""
-        if self._moment is None:
+        if self._moment is None or not self._may_remember:
             return await users_by_id(self.reader, ids)
+        self._has_remembered = True
         return await self.services.known_rows.users.find(self.reader, ids, self._moment.users)
 
     async def reactions(self, ids: Sequence[int]) -> dict[int, Reaction]:
         """Of the catalogue, likewise."""
-        if self._moment is None:
+        if self._moment is None or not self._may_remember:
             return await reactions_by_id(self.reader, ids)
+        self._has_remembered = True
         return await self.services.known_rows.reactions.find(self.reader, ids, self._moment.reactions)
 
-    def not_ahead(self, positions: Mapping[str, Position]) -> dict[str, Position]:
-        """Positions of the snapshot, but that of the workspace not beyond the events of which is known what changed."""
+    def not_ahead(self, positions: Mapping[str, Position], *, only_if_remembered: bool = False) -> dict[str, Position]:
+        """Positions of the snapshot, but that of the workspace not beyond the events of which is known what changed.
+
+        With `only_if_remembered`, that is so only if something was shown from memory before.
+        """
         found = {**positions}
-        if self._moment is not None and WORKSPACE in found:
+        if self._moment is not None and WORKSPACE in found and (self._has_remembered or not only_if_remembered):
             found[WORKSPACE] = min(found[WORKSPACE], self._moment.workspace, key=attrgetter("epoch", "seq"))
         return found
 

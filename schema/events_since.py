@@ -6,6 +6,7 @@ import strawberry
 
 from app.errors import BadRequest
 from app.events import cursor
+from app.events.log import WORKSPACE
 from app.events.pages import DEFAULT_PAGE, events_page
 from app.events.replay import MAX_PAGE
 from app.events.streams import merged
@@ -58,5 +59,7 @@ class EventQuery:
         actor = await info.context.actor()
         found = await events_page(info.context.reader, actor.id, merged(after), size=size)
         events: Any = found.events
-        end = EventCursor(cursor.encode(found.positions))
+        if WORKSPACE in found.positions:
+            info.context.services.hub.heard(found.positions[WORKSPACE])
+        end = EventCursor(cursor.encode(info.context.not_ahead(found.positions, only_if_remembered=True)))
         return EventPage(events=events, cursor=end, has_more=found.has_more, resync_required=found.resync)

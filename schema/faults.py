@@ -110,8 +110,8 @@ def log_fault(error: BaseException, *, operation: str | None, path: str) -> str:
 class Place:
     """Two failures of one operation with the same place are one fault: the rows of a list fail alike, a thousand times.
 
-    SQL errors all end in the same line of a library, so the last line of ours counts (those of app/db.py and app/read_pool.py, through
-    which every statement goes, do not), and what PostgreSQL says.
+    SQL errors all end in the same line of a library, so the last line of ours counts (those of app/db.py and
+    app/read_pool.py, through which every statement goes, do not), and what PostgreSQL says.
     """
 
     kind: type[BaseException]

@@ -26,6 +26,7 @@ TIMELINE = """query ($id: ID!) { viewer { cursor } channel(id: $id) { messages {
 } } } }"""
 TURNS = count(1)  # on one database
 RENAME = "mutation ($name: String!) { updateProfile(input: {name: $name}) { cursor errors { code } user { name } } }"
+ONLY_CURSOR = "query ($after: [EventCursor!]!) { eventsSince(after: $after) { cursor } }"
 SINCE = """query ($after: [EventCursor!]!, $id: ID!) { eventsSince(after: $after) { events {
     __typename ... on UserEvent { user { name } } } }
     channel(id: $id) { messages { nodes { author { name } } } }
@@ -121,6 +122,26 @@ async def test_a_cursor_is_not_ahead_of_what_is_remembered(room: Room, monkeypat
     version = known.version
     await eventually(lambda: known.version != version)
     assert await room.names(room.bob) == ["Alice B."]
+
+
+ALL_AT_ONCE = """query ($after: [EventCursor!]!, $id: ID!) {
+    channel(id: $id) { messages { nodes { author { name } } } } eventsSince(after: $after) { cursor } viewer { cursor }
+}"""
+
+
+async def test_no_cursor_beside_what_is_remembered_is_ahead_of_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = (await room.seen(room.bob))["viewer"]["cursor"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Stream, "catch_up", lambda *_: None)
+        changed = cursor.decode((await room.alice.ask(RENAME, name="Alice B."))["cursor"])["w"]
+        seen = (await room.bob.send(ALL_AT_ONCE, after=[begin], id=room.channel))["data"]
+        assert seen["channel"]["messages"]["nodes"][0]["author"]["name"] == room.alice.name
+        for told in (seen["eventsSince"]["cursor"], seen["viewer"]["cursor"]):
+            assert cursor.decode(told)["w"].seq < changed.seq
+        # Whoever was told a position beyond that is shown nothing older.
+        told = (await room.bob.ask(ONLY_CURSOR, after=[begin]))["cursor"]
+        assert cursor.decode(told)["w"] == changed
+        assert await room.names(room.bob) == ["Alice B."]
 
 
 async def test_while_events_may_be_missing_nothing_is_remembered(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

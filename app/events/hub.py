@@ -84,6 +84,7 @@ class Hub:
         self._wake = asyncio.Event()
         self._is_in_trouble = False
         self._looked_at = float("-inf")
+        self._workspace_head: Position | None = None
 
     async def start(self) -> None:
         """From here on events are delivered. Looks at the log once before anybody can come."""
@@ -167,10 +168,27 @@ class Hub:
         stream = self._streams.get(WORKSPACE)
         return stream.position if stream is not None else None
 
+    def heard(self, head: Position) -> None:
+        """Somebody here has seen in the database that the workspace's stream stands there."""
+        known = self._workspace_head
+        if known is None or (known.epoch, known.seq) < (head.epoch, head.seq):
+            self._workspace_head = head
+
     @property
     def is_current(self) -> bool:
         """Whether what other processes write is known here within seconds."""
         return self._looked_at > asyncio.get_running_loop().time() - CURRENT_SECONDS
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether `on_workspace` has told all that is known here to have happened, too.
+
+        A client that was told of a position of the workspace must not see, next, what was remembered before it.
+        """
+        stream, head = self._streams.get(WORKSPACE), self._workspace_head
+        if stream is None or stream.applied != stream.known or not self.is_current:
+            return False
+        return head is None or (stream.epoch, stream.applied) >= (head.epoch, head.seq)
 
     def trouble(self, error: Exception) -> None:
         """The database is away. Everything waits for it; one line in the log is enough."""
@@ -232,6 +250,8 @@ class Hub:
             behind = await reader.tuples(HEADS, parameters)
         for row in behind:
             head = Position(row.epoch, row.head_seq)
+            if row.stream_id == WORKSPACE:
+                self.heard(head)
             stream = self._streams.get(row.stream_id)
             if stream is None:
                 if row.stream_id == WORKSPACE:

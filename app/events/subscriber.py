@@ -14,7 +14,7 @@ from app.db import Position, Reader
 from app.errors import AppError
 from app.events import cursor, replay
 from app.events.group import Group, Notice, NoticeKind, Sink
-from app.events.log import EventType, LoggedEvent
+from app.events.log import WORKSPACE, EventType, LoggedEvent
 from app.events.stream import PASSING, RETRY_SECONDS, Stream
 from app.events.streams import Followed, start
 
@@ -84,7 +84,7 @@ class Subscriber:
         """Read the first page; then READY, and what was missed, go out. Raises AppError, or what the database does."""
         async with self._hub.catching_up, self._hub.database.read() as reader:
             era = self._hub.frames.era
-            followed = await self._follow(reader)
+            followed = await self._followed(reader)
             begin = start(followed, after)
             missed = await replay.count(reader, followed, begin, self.group.types) if after is not None else 0
             is_lost = begin.resync or missed > MAX_REPLAY
@@ -108,6 +108,12 @@ class Subscriber:
         self._advance(events, frames)
         if not self._join(followed, has_more=len(events) == PAGE):
             self._go_on()
+
+    async def _followed(self, reader: Reader) -> Mapping[str, Followed]:
+        followed = await self._follow(reader)
+        if WORKSPACE in followed:
+            self._hub.heard(followed[WORKSPACE].head)  # before the client is told, who may ask for what it shows
+        return followed
 
     def stop(self) -> None:
         # A task that catches up sees it, and ends. Cancelled in the middle, it would leave half-executed events behind.
@@ -207,7 +213,7 @@ class Subscriber:
                     held.append(stream)
             async with self._hub.catching_up, self._hub.database.read() as reader:
                 era = self._hub.frames.era
-                followed = await self._follow(reader)
+                followed = await self._followed(reader)
                 self._adjust(followed, joined)
                 events, frames = await self._read(reader, followed, era)
             if not self._is_stopped:

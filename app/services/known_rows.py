@@ -1,6 +1,6 @@
 """Users and the catalogue of reactions, remembered: most answers show the same few over and over.
 
-To be asked only while the workspace's events arrive (`Hub.is_current`), each of which says what changed.
+To be asked only while the workspace's events arrive (`Hub.has_caught_up`), each of which says what changed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
