@@ -37,7 +37,7 @@ from typing_extensions import TypeVarTuple
 
 from app.errors import Unavailable
 from app.read_pool import ReadPool, driver_errors
-from app.statements import prepared
+from app.statements import Prepared, prepared
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -96,13 +96,24 @@ class Statements(ABC):
     @overload
     async def tuples(self, statement: TextualSelect, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]: ...
 
-    @abstractmethod
     async def tuples(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """All rows of a select of several columns."""
+        return await self._tuples(statement, parameters)
+
+    @abstractmethod
+    async def _tuples(self, statement: Any, parameters: Mapping[str, Any] | None) -> Sequence[Any]: ...
 
     @abstractmethod
     async def constant(self, statement: Any, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """The same for a statement that is made once, and has no JSON: by the driver itself, which is much faster."""
+
+
+async def _fetch(driver: asyncpg.Connection, known: Prepared, values: Sequence[Any]) -> Sequence[Any]:
+    with driver_errors(driver, known.sql):
+        found: Sequence[Any] = await driver.fetch(known.sql, *values, record_class=known.record_class)
+    if found:
+        known.learn(found[0])
+    return found
 
 
 class Reader(Statements):
@@ -117,26 +128,15 @@ class Reader(Statements):
         self._failure: DBAPIError | None = None
 
     async def rows(self, statement: TypedReturnsRows[T], parameters: Mapping[str, Any] | None = None) -> Sequence[T]:
-        found = await self._fetch(statement, parameters)
+        found = await self._tuples(statement, parameters)
         if found and len(found[0]) == 1:
             return [row[0] for row in found]
         return found
 
-    @overload
-    async def tuples(
-        self, statement: TypedReturnsRows[*Ts], parameters: Mapping[str, Any] | None = None
-    ) -> Sequence[SqlRow[*Ts]]: ...
-
-    @overload
-    async def tuples(self, statement: TextualSelect, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]: ...
-
-    async def tuples(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
-        return await self._fetch(statement, parameters)
-
     async def constant(self, statement: Any, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        return await self._fetch(statement, parameters)
+        return await self._tuples(statement, parameters)
 
-    async def _fetch(self, statement: Any, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
+    async def _tuples(self, statement: Any, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
         known = prepared(statement)
         values = known.values(parameters)
         async with self._lock:
@@ -151,16 +151,10 @@ class Reader(Statements):
                 self._connection = await self._pool.take()
             self._sent(known.sql, values)
             try:
-                with driver_errors(self._connection, known.sql):
-                    found: Sequence[Any] = await self._connection.fetch(
-                        known.sql, *values, record_class=known.record_class
-                    )
+                return await _fetch(self._connection, known, values)
             except DBAPIError as error:
                 self._failure = error
                 raise
-            if found:
-                known.learn(found[0])
-            return found
 
     async def renew(self) -> None:
         """What is read from here on is what is there from here on."""
@@ -209,28 +203,16 @@ class Write(Statements):
             return cast("Sequence[T]", result.scalars().all())
         return cast("Sequence[T]", result.all())
 
-    @overload
-    async def tuples(
-        self, statement: TypedReturnsRows[*Ts], parameters: Mapping[str, Any] | None = None
-    ) -> Sequence[SqlRow[*Ts]]: ...
-
-    @overload
-    async def tuples(self, statement: TextualSelect, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]: ...
-
-    async def tuples(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+    async def _tuples(self, statement: Any, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
         return cast("Sequence[Any]", (await self._execute(statement, parameters)).all())
 
     async def constant(self, statement: Any, parameters: Mapping[str, Any]) -> Sequence[Any]:
         if self._driver is None:
-            return cast("Sequence[Any]", await self.tuples(statement, parameters))
+            return await self._tuples(statement, parameters)
         known = prepared(statement)
         values = known.values(parameters)
         self._sent(known.sql, values)
-        with driver_errors(self._driver, known.sql):
-            found: Sequence[Any] = await self._driver.fetch(known.sql, *values, record_class=known.record_class)
-        if found:
-            known.learn(found[0])
-        return found
+        return await _fetch(self._driver, known, values)
 
     async def run(self, statement: Any, parameters: Any = None) -> int:
         """Run a statement that returns no rows. The number of rows it touched."""
