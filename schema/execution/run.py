@@ -42,7 +42,3 @@ class Run:
                 for some, fill in requests:
                     fill(values[start : start + len(some)] if len(requests) > 1 else values)
                     start += len(some)
-
-    @property
-    def is_over(self) -> bool:
-        return not self._wanted
