@@ -40,10 +40,8 @@ class HandReader:
 
 
 @asynccontextmanager
-async def reading(
-    port: int, person: Person, channel: str, *, segment: int | None = None
-) -> AsyncGenerator[HandReader, None]:
-    """A reader that has got READY. `segment`: at most so many bytes in a packet, as on a network."""
+async def unread(port: int, token: str, *, segment: int | None = None) -> AsyncGenerator[RawSocket, None]:
+    """A client that reads only when it is told to. `segment`: at most so many bytes in a packet, as on a network."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
     if segment is not None:
@@ -54,13 +52,22 @@ async def reading(
     raw = RawSocket(stream, writer)
     try:
         assert " 101 " in await raw.handshake("127.0.0.1")
-        raw.write_json({"type": "connection_init", "payload": {"Authorization": f"Bearer {person.token}"}})
+        raw.write_json({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}})
         assert (await raw.read())[1] == b'{"type":"connection_ack"}'
+        yield raw
+    finally:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def reading(
+    port: int, person: Person, channel: str, *, segment: int | None = None
+) -> AsyncGenerator[HandReader, None]:
+    """A reader that has got READY."""
+    async with unread(port, person.token, segment=segment) as raw:
         operation = {"query": CHANNEL_EVENTS, "variables": {"after": None, "channelId": channel}}
         raw.write_json({"id": "w", "type": "subscribe", "payload": operation})
         reader = HandReader(raw)
         await reader.read()
         assert reader.kinds == ["READY"]
         yield reader
-    finally:
-        writer.transport.abort()

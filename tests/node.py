@@ -1,9 +1,11 @@
 """Node, with the clients of tests/clients installed."""
 
 import fcntl
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.conftest import in_ci
 
 CLIENTS = Path(__file__).parent / "clients"
 INSTALL_SECONDS = 120
+SCRIPT_SECONDS = 30
 
 
 @pytest.fixture(name="node", scope="session")
@@ -33,3 +36,18 @@ def installed_node() -> str:
             )
             assert done.returncode == 0, done.stderr
     return node
+
+
+def passes(node: str, script: str, environment: Mapping[str, str]) -> None:
+    """Run a script of tests. One that finds nothing to test would exit well, too."""
+    done = subprocess.run(
+        [node, "--test", "--test-reporter=tap", script],
+        cwd=CLIENTS,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"^# pass (\d+)$", done.stdout, re.MULTILINE)[-1]) > 0, done.stdout

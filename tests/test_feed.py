@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import socket
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,29 +21,12 @@ from app.migrate import migrate
 from schema.ids import encode, key_of
 from tests.documents import REMOVE_MEMBER, create_channel
 from tests.eventually import eventually
+from tests.hand_reader import unread
 from tests.live_servers import SET_TYPING, TYPING, WATCH, Listening, LiveServer, Place, brief, serving
 from tests.redis_server import RedisServer
 from tests.socket_client import PING, PONG, RawSocket
 
 CHUNK = b'"' + b"x" * 16_000 + b'"'
-
-
-@asynccontextmanager
-async def idle(server: LiveServer, token: str) -> AsyncGenerator[RawSocket, None]:
-    """A client that reads only when it is told to."""
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
-    connection.setblocking(False)  # noqa: FBT003 - its only parameter
-    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", server.port))
-    reader, writer = await asyncio.open_connection(sock=connection, limit=1024)
-    client = RawSocket(reader, writer)
-    try:
-        assert " 101 " in await client.handshake("127.0.0.1")
-        client.write_json({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}})
-        assert (await client.read())[1] == b'{"type":"connection_ack"}'
-        yield client
-    finally:
-        writer.transport.abort()
 
 
 async def next_message(client: RawSocket) -> Any:
@@ -79,7 +60,7 @@ async def test_whoever_reads_slowly_is_told_how_things_stand_when_they_read_agai
     guest, idler = await one.person("changing"), await one.person("idler")
     async with (
         one.device(guest.name),
-        idle(one, issuer.issue(idler.name)) as client,
+        unread(one.port, issuer.issue(idler.name)) as client,
         one.listen("witness", WATCH, ids=[guest.id]) as witness,
     ):
         assert brief(await witness.next()) == (guest.name, "ONLINE")
@@ -151,7 +132,10 @@ async def add_users(place: Place, count: int) -> list[str]:
 async def test_typing_that_was_missed_and_goes_on_is_told_later(one: LiveServer, issuer: LocalIssuer) -> None:
     author, idler = await one.person("author"), await one.person("idler")
     channel = await create_channel(author, "slow", members=(idler,))
-    async with idle(one, issuer.issue(idler.name)) as client, one.listen(author.name, TYPING, channel=channel) as own:
+    async with (
+        unread(one.port, issuer.issue(idler.name)) as client,
+        one.listen(author.name, TYPING, channel=channel) as own,
+    ):
         payload = {"query": TYPING, "variables": {"channel": channel}}
         client.write_json({"id": "1", "type": "subscribe", "payload": payload})
         await own.begun(channel)
@@ -174,7 +158,7 @@ async def test_whoever_was_removed_meanwhile_is_told_nothing_more(place: Place, 
         author, idler = await one.person("author"), await one.person("removed")
         channel = await create_channel(author, "slower", private=True, members=(idler,))
         async with (
-            idle(one, place.issuer.issue(idler.name)) as client,
+            unread(one.port, place.issuer.issue(idler.name)) as client,
             one.listen(author.name, TYPING, channel=channel) as own,
         ):
             payload = {"query": TYPING, "variables": {"channel": channel}}
